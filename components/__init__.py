@@ -1,0 +1,1 @@
+"""The typed component resources of the platform: the only place where resources are made."""

@@ -1,0 +1,87 @@
+"""The *arr apps: rows of one table. Another one is one row here, one pin in images.py and its name in networks.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pulumi
+
+from components.secrets import SecretBundle
+from components.service import SECRETS, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
+from components.storage import Storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arr:
+    """One app. `media`: whether it sorts files under /data."""
+
+    name: str
+    port: int
+    media: bool
+    memory: int = 768
+
+
+APPS: Final = (
+    Arr(name="sonarr", port=8989, media=True),
+    Arr(name="radarr", port=7878, media=True),
+    Arr(name="prowlarr", port=9696, media=False, memory=512),
+)
+
+
+def arr(
+    app: Arr,
+    site: Site,
+    storage: Storage,
+    secrets: SecretBundle,
+    tree: pulumi.Resource,
+    opts: pulumi.ResourceOptions | None = None,
+) -> Service:
+    """The app on `apps` and `egress`, on a rootless image. The edge signs users in, so the app's own pages ask for
+    nothing (`External`); its API asks for the key, which was generated before the first start."""
+    prefix = app.name.upper()
+    apps = site.settings.apps
+    return Service(
+        app.name,
+        ServiceArgs(
+            image=app.name,
+            user=User(uid=apps.uid, gid=apps.gid),
+            memory=app.memory,
+            cpus=1.0,
+            # The app takes its key from the environment only. Read from the file by a shell, it is in that
+            # process's environment and nowhere that the engine shows.
+            entrypoint=(
+                "/usr/bin/catatonit",
+                "--",
+                "/bin/bash",
+                "-c",
+                f'{prefix}__AUTH__APIKEY="$(<{SECRETS}/api_key)" exec /entrypoint.sh',
+            ),
+            init=False,
+            env={
+                f"{prefix}__APP__INSTANCENAME": app.name.capitalize(),
+                f"{prefix}__AUTH__METHOD": "External",
+                f"{prefix}__AUTH__REQUIRED": "Enabled",
+                f"{prefix}__LOG__ANALYTICSENABLED": "False",
+                f"{prefix}__SERVER__PORT": str(app.port),
+                f"{prefix}__UPDATE__AUTOMATICALLY": "False",
+            },
+            secrets={"api_key": secrets.api_keys[app.name]},
+            mounts=(
+                storage.volume(app.name, "config", "/config"),
+                *((storage.data(),) if app.media else ()),
+            ),
+            # .NET extracts and compiles under /tmp.
+            tmpfs={"/tmp": "size=256m,mode=1777"},  # noqa: S108
+            health=HealthCheck(
+                test=("CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{app.port}/ping"),
+                start_period=60,
+            ),
+            web=Web(host=app.name, port=app.port, own_sign_in=False),
+            probe=Probe(port=app.port, path="/ping"),
+            after=(tree,) if app.media else (),
+            stop_grace=60,
+        ),
+        site,
+        opts,
+    )

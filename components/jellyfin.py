@@ -1,0 +1,84 @@
+"""Jellyfin, the media server, with its GPU."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pulumi
+
+from components.networks import subnets
+from components.service import CONFIG, HealthCheck, Metrics, Service, ServiceArgs, Site, User, Web
+from components.settings import NoGpu
+from components.storage import Storage
+
+PORT: Final = 8096
+
+# Jellyfin rewrites these files, so they are seeds for a first start and not kept equal afterwards.
+_SYSTEM: Final = """<?xml version="1.0" encoding="utf-8"?>
+<ServerConfiguration>
+  <EnableMetrics>true</EnableMetrics>
+</ServerConfiguration>
+"""
+
+_NETWORK: Final = """<?xml version="1.0" encoding="utf-8"?>
+<NetworkConfiguration>
+  <KnownProxies>
+    <string>{proxies}</string>
+  </KnownProxies>
+</NetworkConfiguration>
+"""
+
+_START: Final = (
+    "mkdir -p /config/config && for file in system network; do "
+    f"[ -e /config/config/$file.xml ] || cp {CONFIG}/$file.xml /config/config/$file.xml && "
+    "chmod 600 /config/config/$file.xml; done && exec /jellyfin/jellyfin"
+)
+
+
+def jellyfin(
+    site: Site, storage: Storage, tree: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
+) -> Service:
+    """Jellyfin on `apps`, `egress` (metadata) and `monitoring`. It keeps its own sign-in: its apps for phones and
+    televisions cannot follow a redirect to another one. Media is read-only to it."""
+    settings = site.settings.jellyfin
+    apps = site.settings.apps
+    return Service(
+        "jellyfin",
+        ServiceArgs(
+            image="jellyfin",
+            user=User(uid=apps.uid, gid=apps.gid),
+            # The transcode directory is memory, and Docker counts it as the container's.
+            memory=1536 + settings.transcode_mb,
+            cpus=settings.cpus,
+            entrypoint=("/bin/sh", "-c", _START),
+            env={
+                "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
+                "JELLYFIN_PublishedServerUrl": site.settings.edge.url("jellyfin"),
+            },
+            config={
+                "system.xml": _SYSTEM,
+                "network.xml": _NETWORK.format(proxies=subnets(site.settings.networks.pool)["apps"]),
+            },
+            mounts=(
+                storage.volume("jellyfin", "config", "/config"),
+                storage.volume("jellyfin", "cache", "/cache", keep=False),
+                storage.data(read_only=True),
+            ),
+            tmpfs={
+                "/tmp": "size=256m,mode=1777",  # noqa: S108
+                "/cache/transcodes": f"size={settings.transcode_mb}m,mode=0700,uid={apps.uid},gid={apps.gid}",
+            },
+            gpu=None if isinstance(settings.gpu, NoGpu) else settings.gpu,
+            # /health answers 200 with the body `Degraded` while it migrates: the body is the answer.
+            health=HealthCheck(
+                test=("CMD-SHELL", f"curl -fsS http://127.0.0.1:{PORT}/health | grep -qx Healthy"),
+                start_period=120,
+            ),
+            web=Web(host="jellyfin", port=PORT, own_sign_in=True, hidden_paths=("/metrics", "/health")),
+            metrics=Metrics(port=PORT),
+            after=(tree,),
+            stop_grace=60,
+        ),
+        site,
+        opts,
+    )

@@ -1,0 +1,380 @@
+"""Metrics and alerts: Prometheus and what it scrapes, Alertmanager, Grafana.
+
+Scrape targets are made from the services: one with `metrics` is scraped and one with `probe` is probed without a
+second edit. Rules and dashboards are files under config/.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pulumi
+import yaml
+
+from components import host
+from components.networks import may_talk
+from components.secrets import ADMIN_USER, SecretBundle
+from components.service import (
+    CONFIG,
+    NOBODY,
+    ROOT,
+    SECRETS,
+    HealthCheck,
+    Metrics,
+    Privileges,
+    Service,
+    ServiceArgs,
+    Site,
+    User,
+    Web,
+)
+from components.settings import (
+    ALERT_WEBHOOK_URL,
+    SMTP_PASSWORD,
+    EmailReceiver,
+    NoReceiver,
+    Receiver,
+    Secrets,
+    WebhookReceiver,
+)
+from components.storage import BindMount, Storage
+
+TEMPLATES: Final = Path(__file__).parent.parent / "config"
+GRAFANA: Final = User(uid=472, gid=0)
+
+BLACKBOX: Final = "blackbox-exporter"
+SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+DOCKER_DATA: Final = "/var/lib/docker"
+
+
+def _answers(port: int, path: str) -> HealthCheck:
+    # busybox's wget, the one HTTP client in these images
+    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"))
+
+
+def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """The host's CPU, memory and disks, without a single path of the host: /proc and /sys of any container show
+    them. The data tree is mounted for the free space of its file system; /etc/hosts lies on Docker's own."""
+    collectors = ("cpu", "diskstats", "filesystem", "hwmon", "loadavg", "meminfo", "stat", "time", "uname", "vmstat")
+    return Service(
+        "node-exporter",
+        ServiceArgs(
+            image="node-exporter",
+            user=NOBODY,
+            memory=64,
+            cpus=0.5,
+            command=("--collector.disable-defaults", *(f"--collector.{name}" for name in collectors)),
+            mounts=(storage.data(read_only=True),),
+            health=_answers(9100, "/"),
+            metrics=Metrics(port=9100),
+        ),
+        site,
+        opts,
+    )
+
+
+def cadvisor_socket_proxy(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """The one container that mounts the Docker socket, read-only, and hands cAdvisor four read calls."""
+    socket = site.settings.docker.local_socket or Path("/var/run/docker.sock")
+    gid = host.socket_gid(site.settings)
+    return Service(
+        SOCKET_PROXY,
+        ServiceArgs(
+            image="socket-proxy",
+            user=NOBODY,
+            memory=32,
+            cpus=0.5,
+            command=(
+                "-listenip=0.0.0.0",
+                "-allowfrom=cadvisor",
+                r"-allowGET=(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
+                "-allowHEAD=/_ping",
+                "-allowhealthcheck",
+                "-loglevel=info",
+            ),
+            mounts=(BindMount(source=str(socket), target="/var/run/docker.sock"),),
+            groups=(gid,) if gid is not None else (),
+            health=HealthCheck(test=("CMD", "./healthcheck")),
+            tmpfs={},
+        ),
+        site,
+        opts,
+    )
+
+
+def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
+    database, which maps containers to names, is readable by root alone."""
+    named = site.settings.docker.image_store == "overlay2"
+    layers = f"{DOCKER_DATA}/image/overlay2/layerdb"
+    return Service(
+        "cadvisor",
+        ServiceArgs(
+            image="cadvisor",
+            user=ROOT,
+            memory=256,
+            cpus=0.5,
+            entrypoint=("/usr/bin/cadvisor",),
+            command=(
+                "-logtostderr",
+                "-port=8080",
+                f"--docker=tcp://{proxy.name}:2375",
+                "--docker_only=true",
+                "--store_container_labels=false",
+                "--housekeeping_interval=30s",
+                "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
+                "perf_event,process,referenced_memory,resctrl,sched,tcp,udp",
+            ),
+            privileges=Privileges(
+                why="reads the engine's layer database, which belongs to root", capabilities=("CAP_DAC_OVERRIDE",)
+            ),
+            mounts=(
+                BindMount(source="/sys", target="/sys"),
+                *((BindMount(source=layers, target=layers),) if named else ()),
+            ),
+            health=_answers(8080, "/healthz"),
+            metrics=Metrics(port=8080),
+            after=(proxy.container,),
+        ),
+        site,
+        opts,
+    )
+
+
+def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Asks the apps that have no metrics of their own whether they answer."""
+    modules = {
+        "modules": {
+            "http_2xx": {
+                "prober": "http",
+                "timeout": "5s",
+                "http": {"preferred_ip_protocol": "ip4", "follow_redirects": False},
+            }
+        }
+    }
+    return Service(
+        BLACKBOX,
+        ServiceArgs(
+            image="blackbox-exporter",
+            user=NOBODY,
+            memory=64,
+            cpus=0.5,
+            command=(f"--config.file={CONFIG}/blackbox.yml",),
+            config={"blackbox.yml": yaml.safe_dump(modules)},
+            health=_answers(9115, "/-/healthy"),
+            metrics=Metrics(port=9115),
+        ),
+        site,
+        opts,
+    )
+
+
+def alertmanager(site: Site, storage: Storage, given: Secrets, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Groups alerts and sends them to the receiver of the settings."""
+    receiver, files = _receiver(site.settings.monitoring.receiver, given)
+    configuration = {
+        "route": {"receiver": "default", "group_by": ["alertname", "service"], "repeat_interval": "12h"},
+        "receivers": [{"name": "default", **receiver}],
+    }
+    return Service(
+        "alertmanager",
+        ServiceArgs(
+            image="alertmanager",
+            user=NOBODY,
+            memory=96,
+            cpus=0.5,
+            command=(
+                f"--config.file={CONFIG}/alertmanager.yml",
+                "--storage.path=/alertmanager",
+                "--cluster.listen-address=",
+            ),
+            config={"alertmanager.yml": yaml.safe_dump(configuration)},
+            secrets=files,
+            mounts=(storage.volume("alertmanager", "data", "/alertmanager"),),
+            health=_answers(9093, "/-/healthy"),
+            metrics=Metrics(port=9093),
+        ),
+        site,
+        opts,
+    )
+
+
+def _receiver(receiver: Receiver, given: Secrets) -> tuple[dict[str, object], dict[str, pulumi.Output[str]]]:
+    match receiver:
+        case NoReceiver():
+            return {}, {}
+        case WebhookReceiver():
+            return (
+                {"webhook_configs": [{"url_file": f"{SECRETS}/webhook_url"}]},
+                {"webhook_url": given.require(ALERT_WEBHOOK_URL)},
+            )
+        case EmailReceiver():
+            mail = {
+                "to": receiver.to,
+                "from": receiver.sender,
+                "smarthost": receiver.smarthost,
+                "auth_username": receiver.username,
+                "auth_password_file": f"{SECRETS}/smtp_password",
+            }
+            return {"email_configs": [mail]}, {"smtp_password": given.require(SMTP_PASSWORD)}
+
+
+def grafana(
+    site: Site, storage: Storage, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None
+) -> Service:
+    """Grafana with its data source and dashboards from files, and nothing fetched from the internet. The admin
+    password is read at the first start only: afterwards it is Grafana's own."""
+    source = {
+        "apiVersion": 1,
+        "datasources": [
+            {
+                "name": "Prometheus",
+                "uid": "prometheus",
+                "type": "prometheus",
+                "access": "proxy",
+                "url": "http://prometheus:9090",
+                "isDefault": True,
+                "editable": False,
+            }
+        ],
+    }
+    dashboards = {
+        "apiVersion": 1,
+        "providers": [
+            {
+                "name": "nexus",
+                "type": "file",
+                "allowUiUpdates": False,
+                "options": {"path": f"{CONFIG}/dashboards"},
+            }
+        ],
+    }
+    files = sorted((TEMPLATES / "grafana" / "dashboards").glob("*.json"))
+    return Service(
+        "grafana",
+        ServiceArgs(
+            image="grafana",
+            user=GRAFANA,
+            memory=384,
+            cpus=1.0,
+            env={
+                "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+                "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+                "GF_ANALYTICS_REPORTING_ENABLED": "false",
+                "GF_AUTH_ANONYMOUS_ENABLED": "false",
+                "GF_NEWS_NEWS_FEED_ENABLED": "false",
+                "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
+                "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
+                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet.
+                "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
+                "GF_SECURITY_ADMIN_USER": ADMIN_USER,
+                "GF_SERVER_ROOT_URL": site.settings.edge.url("grafana"),
+                "GF_USERS_ALLOW_SIGN_UP": "false",
+            },
+            config={
+                "provisioning/datasources/prometheus.yaml": json.dumps(source, indent=1),
+                "provisioning/dashboards/nexus.yaml": json.dumps(dashboards, indent=1),
+                **{f"dashboards/{file.name}": file.read_text() for file in files},
+            },
+            secrets={"admin_password": secrets.admin_password},
+            mounts=(storage.volume("grafana", "data", "/var/lib/grafana"),),
+            health=_answers(3000, "/api/health"),
+            web=Web(host="grafana", port=3000, own_sign_in=True, hidden_paths=("/metrics",)),
+            metrics=Metrics(port=3000),
+            stop_grace=30,
+        ),
+        site,
+        opts,
+    )
+
+
+def prometheus_configuration(services: Sequence[Service]) -> str:
+    """Prometheus's configuration for these services.
+
+    Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    """
+    jobs: list[dict[str, object]] = [
+        {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
+    ]
+    for service in services:
+        if (metrics := service.args.metrics) is None:
+            continue
+        if not may_talk("prometheus", service.address):
+            raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+        jobs.append(
+            {
+                "job_name": service.name,
+                "metrics_path": metrics.path,
+                "static_configs": [
+                    {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
+                ],
+            }
+        )
+    probed = [service for service in services if service.args.probe]
+    for service in probed:
+        if not may_talk(BLACKBOX, service.address):
+            raise ValueError(
+                f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
+            )
+    jobs.append(
+        {
+            "job_name": "probe",
+            "metrics_path": "/probe",
+            "params": {"module": ["http_2xx"]},
+            "static_configs": [
+                {
+                    "targets": [f"http://{service.address}:{service.args.probe.port}{service.args.probe.path}"],
+                    "labels": {"service": service.name},
+                }
+                for service in probed
+                if service.args.probe
+            ],
+            "relabel_configs": [
+                {"source_labels": ["__address__"], "target_label": "__param_target"},
+                {"source_labels": ["__param_target"], "target_label": "instance"},
+                {"target_label": "__address__", "replacement": f"{BLACKBOX}:9115"},
+            ],
+        }
+    )
+    return yaml.safe_dump(
+        {
+            "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+            "rule_files": [f"{CONFIG}/alerts.yml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]},
+            "scrape_configs": jobs,
+        },
+        sort_keys=False,
+    )
+
+
+def prometheus(
+    site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
+) -> Service:
+    """Prometheus over `services`. No page at the edge: Grafana is the way to it."""
+    return Service(
+        "prometheus",
+        ServiceArgs(
+            image="prometheus",
+            user=NOBODY,
+            memory=768,
+            cpus=1.0,
+            command=(
+                f"--config.file={CONFIG}/prometheus.yml",
+                "--storage.tsdb.path=/prometheus",
+                f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
+            ),
+            config={
+                "prometheus.yml": prometheus_configuration(services),
+                "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
+            },
+            mounts=(storage.volume("prometheus", "data", "/prometheus"),),
+            health=_answers(9090, "/-/healthy"),
+            stop_grace=60,
+        ),
+        site,
+        opts,
+    )

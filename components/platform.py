@@ -1,0 +1,69 @@
+"""The map of the platform: which component gets which network, secret and volume. Components meet only here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pulumi
+
+from components import downloads, edge, images, monitoring
+from components.arr import APPS, arr
+from components.jellyfin import jellyfin
+from components.networks import Networks
+from components.secrets import ADMIN_USER, SecretBundle
+from components.service import ImageStore, Service, Site, one_shot
+from components.settings import EmbeddedVpn, Secrets, Settings
+from components.storage import DATA, TREE, Storage
+
+
+class Platform(pulumi.ComponentResource):
+    """The whole stack on one Docker host. Give it its providers: `ResourceOptions(providers=[docker, random])`."""
+
+    def __init__(self, settings: Settings, given: Secrets, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("nexus:platform:Platform", "platform", {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        lock = Path(settings.images.lock) if settings.images.lock else None
+        site = Site(
+            settings=settings,
+            images=ImageStore(images.resolve(lock, settings.images.mirror), child),
+            networks=Networks(settings.networks.pool, child),
+        )
+        storage = Storage(settings.storage, child)
+        secrets = SecretBundle(child)
+        tree = one_shot(
+            "data",
+            site,
+            mounts=[storage.data()],
+            script=f"cd {DATA} && mkdir -p {' '.join(TREE)} && chown {settings.apps.uid}:{settings.apps.gid} . "
+            + " ".join(sorted({str(parent) for path in TREE for parent in _with_parents(path)})),
+            opts=child,
+        )
+
+        media = jellyfin(site, storage, tree, child)
+        arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
+        peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
+        vpn = downloads.vpn(site, secrets, given, peer, child)
+        downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
+        proxy = monitoring.cadvisor_socket_proxy(site, child)
+        observers = [
+            monitoring.node_exporter(site, storage, child),
+            monitoring.cadvisor(site, proxy, child),
+            monitoring.blackbox_exporter(site, child),
+            monitoring.alertmanager(site, storage, given, child),
+            monitoring.grafana(site, storage, secrets, child),
+        ]
+        services: list[Service] = [media, *arrs, vpn, downloader, *observers]
+        traefik = edge.edge(site, services, secrets, given, child)
+        monitoring.prometheus(site, storage, [*services, traefik], child)
+
+        self.outputs: dict[str, pulumi.Input[object]] = {
+            "urls": edge.urls(settings.edge, services),
+            "admin-user": ADMIN_USER,
+            "admin-password": secrets.admin_password,
+            "data": storage.where(),
+        }
+        self.register_outputs({})
+
+
+def _with_parents(path: str) -> list[Path]:
+    return [Path(path), *(parent for parent in Path(path).parents if parent != Path())]

@@ -1,0 +1,396 @@
+"""One long-running container, hardened by default: the only caller of docker.Container.
+
+Safe values come for free: no capabilities, no new privileges, a read-only root, a user that is not root, limits,
+log rotation, a health check that is waited for. Each way out is a typed field with a reason (`Privileges`);
+privileged mode and the host's network are not values that can be written. What does not belong here: anything
+that is true of one app only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import pulumi
+import pulumi_docker as docker
+
+from components.names import LABEL_SEED, labels, physical
+from components.networks import Networks
+from components.settings import DriGpu, NvidiaGpu, Settings
+from components.storage import Mount, VolumeMount, mount_args
+
+CONFIG: Final = "/run/config"
+"""Where a service finds its configuration files, read-only."""
+
+SECRETS: Final = "/run/secrets"
+"""Where a service finds its secret files, read-only, mode 0400, owned by its own user."""
+
+PROCESSES: Final = 4096
+"""RLIMIT_NPROC of each service. The provider has no pids limit, and the kernel counts this one for each user of
+the host, so it is a bound on a runaway and not a share (docs/adr/0006)."""
+
+IMAGE_TIMEOUT: Final = "30m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """Numeric user and group of a container's processes."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+ROOT: Final = User(uid=0, gid=0)
+NOBODY: Final = User(uid=65534, gid=65534)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privileges:
+    """What a service needs beyond the default, and why. Each is an exception that a reviewer should see."""
+
+    why: str
+    capabilities: tuple[str, ...] = ()
+    """With the prefix CAP_: the provider reads them back so, and any other spelling is a diff on every refresh."""
+    writable_root: bool = False
+    tun: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthCheck:
+    """As Docker's HEALTHCHECK; times in seconds. `test` fails when the app is broken, not only when it is gone."""
+
+    test: tuple[str, ...]
+    interval: int = 10
+    timeout: int = 5
+    retries: int = 3
+    start_period: int = 30
+
+    @property
+    def wait_timeout(self) -> int:
+        """Seconds until a container that will never be healthy is given up: not less than Docker itself needs."""
+        return self.start_period + (self.retries + 1) * (self.interval + self.timeout) + 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """A web page that the edge serves at <host>.<domain>."""
+
+    host: str
+    port: int
+    own_sign_in: bool
+    """Whether the app asks for a name and password itself; where it does not, the edge does."""
+    hidden_paths: tuple[str, ...] = ()
+    """Paths that the edge refuses, since the app serves them to anyone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """A Prometheus endpoint on one of the service's monitoring addresses."""
+
+    port: int
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """An HTTP address that the blackbox exporter asks, for an app without metrics of its own."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A published port: host address and port, and the container's."""
+
+    address: str
+    external: int
+    internal: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnNetworks:
+    """The service is on the networks that the table in components/networks.py names for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharesNetworkOf:
+    """The service has no network but the namespace of another one: it can reach what that one lets it reach."""
+
+    service: Service
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceArgs:
+    """One service. `image` is a key of components/images.py; memory is in megabytes, swap is never added."""
+
+    image: str
+    user: User
+    memory: int
+    cpus: float
+    health: HealthCheck
+    network: OwnNetworks | SharesNetworkOf = field(default_factory=OwnNetworks)
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] = ()
+    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    config: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Files under /run/config, by relative path. Never a secret."""
+    secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+    """Files under /run/secrets, by name, without a trailing newline."""
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=lambda: {"/tmp": "size=64m,mode=1777"})  # noqa: S108
+    privileges: Privileges | None = None
+    gpu: DriGpu | NvidiaGpu | None = None
+    groups: tuple[int, ...] = ()
+    ports: tuple[Port, ...] = ()
+    web: Web | None = None
+    metrics: Metrics | None = None
+    probe: Probe | None = None
+    after: tuple[pulumi.Resource, ...] = ()
+    """What must be there first without being mounted, called or shared."""
+    stop_grace: int = 15
+    """Seconds between SIGTERM and SIGKILL. The provider's default is none at all, which corrupts SQLite."""
+    init: bool = True
+    """Docker's init as process 1; False where the image brings its own."""
+
+
+class ImageStore(pulumi.ComponentResource):
+    """Pulls each image once, however many services use it. Images stay on the host after `destroy`."""
+
+    def __init__(self, references: Mapping[str, str], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("nexus:service:ImageStore", "images", {}, opts)
+        self._references = references
+        self._pulled: dict[str, docker.RemoteImage] = {}
+        self.register_outputs({})
+
+    def id_of(self, key: str) -> pulumi.Output[str]:
+        """The image's id: a container made from it is replaced when the pin changes."""
+        if key not in self._pulled:
+            self._pulled[key] = docker.RemoteImage(
+                f"image-{key}",
+                name=self._references[key],
+                keep_locally=True,
+                opts=pulumi.ResourceOptions(
+                    parent=self, custom_timeouts=pulumi.CustomTimeouts(create=IMAGE_TIMEOUT, update=IMAGE_TIMEOUT)
+                ),
+            )
+        return self._pulled[key].image_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What every service of a stack stands on."""
+
+    settings: Settings
+    images: ImageStore
+    networks: Networks
+
+
+@final
+class Service(pulumi.ComponentResource):
+    """One app as a container, and the one-shot container that fills its volumes before it starts.
+
+    `container` carries the id on which others depend.
+    """
+
+    def __init__(self, name: str, args: ServiceArgs, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("nexus:service:Service", name, {}, opts)
+        self.name = name
+        self.args = args
+        self.site = site
+        seed = self._seed()
+        self.container = self._container(seed)
+        self.register_outputs({})
+
+    @property
+    def address(self) -> str:
+        """The name other services reach it by: its own, or that of the service whose network it shares."""
+        match self.args.network:
+            case OwnNetworks():
+                return self.name
+            case SharesNetworkOf(service=target):
+                return target.address
+
+    def _seed(self) -> docker.Container | None:
+        """A one-shot container that the provider fills through `uploads`, which a read-only container refuses;
+        where the app owns volumes it also runs, to give their top directories to the app's user."""
+        args = self.args
+        self._delivered: list[VolumeMount] = []
+        uploads: list[docker.ContainerUploadArgs] = []
+        for use, target, files in (("config", CONFIG, args.config), ("secrets", SECRETS, args.secrets)):
+            if not files:
+                continue
+            volume = docker.Volume(
+                f"{self.name}-{use}-files",
+                name=physical(f"{self.name}-{use}-files"),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            self._delivered.append(VolumeMount(volume=volume, target=target))
+            uploads += [
+                docker.ContainerUploadArgs(
+                    file=f"{target}/{path}",
+                    content=content,
+                    permissions="0400",
+                    owner=str(args.user.uid),
+                    group=str(args.user.gid),
+                )
+                for path, content in sorted(files.items())
+            ]
+        owned = [mount for mount in args.mounts if isinstance(mount, VolumeMount) and mount.target != "/data"]
+        if not self._delivered and not owned:
+            return None
+        return one_shot(
+            self.name,
+            self.site,
+            mounts=[*self._delivered, *owned],
+            uploads=uploads,
+            # A file in it, because the engine gives an empty volume the owner of the image's directory, each time
+            # a container is created on it.
+            script="".join(f"touch {mount.target}/.nexus; chown {args.user} {mount.target}; " for mount in owned)
+            or None,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _container(self, seed: docker.Container | None) -> docker.Container:
+        args, site = self.args, self.site
+        privileges = args.privileges or Privileges(why="")
+        mounts = [
+            *args.mounts,
+            *(VolumeMount(volume=mount.volume, target=mount.target, read_only=True) for mount in self._delivered),
+        ]
+        devices = ["/dev/net/tun"] if privileges.tun else []
+        groups = [*args.groups]
+        if isinstance(args.gpu, DriGpu):
+            devices.append(str(args.gpu.device))
+            groups.append(args.gpu.render_gid)
+        marks: dict[str, pulumi.Input[str]] = dict(labels(self.name, "service"))
+        if seed is not None:
+            # A changed file replaces the seed, and its id here replaces the app, which then reads the new file.
+            marks[LABEL_SEED] = seed.id
+        network_mode, attachments = self._network()
+        env: dict[str, pulumi.Input[str]] = {"TZ": site.settings.apps.timezone, **args.env}
+        return docker.Container(
+            f"{self.name}-container",
+            name=physical(self.name),
+            image=site.images.id_of(args.image),
+            user=str(args.user),
+            entrypoints=list(args.entrypoint) if args.entrypoint else None,
+            command=list(args.command) or None,
+            # One Output an element: a secret in one would otherwise mask them all in a diff.
+            envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(env.items())],
+            labels=[docker.ContainerLabelArgs(label=key, value=value) for key, value in sorted(marks.items())],
+            network_mode=network_mode,
+            networks_advanced=attachments,
+            ports=[
+                docker.ContainerPortArgs(
+                    ip=port.address, external=port.external, internal=port.internal, protocol="tcp"
+                )
+                for port in sorted(args.ports, key=lambda port: port.internal)
+            ]
+            or None,
+            mounts=[mount_args(mount) for mount in sorted(mounts, key=lambda mount: mount.target)] or None,
+            tmpfs=dict(args.tmpfs) or None,
+            read_only=not privileges.writable_root,
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=list(privileges.capabilities) or None),
+            security_opts=["no-new-privileges:true"],
+            devices=[
+                docker.ContainerDeviceArgs(host_path=path, container_path=path, permissions="rwm") for path in devices
+            ]
+            or None,
+            gpus=args.gpu.gpus if isinstance(args.gpu, NvidiaGpu) else None,
+            group_adds=[str(group) for group in groups] or None,
+            sysctls=dict(privileges.sysctls) or None,
+            init=args.init,
+            memory=args.memory,
+            memory_swap=args.memory,
+            # As the engine hands it back: "1.0" and not "1", which would be a change.
+            cpus=str(args.cpus),
+            ulimits=[docker.ContainerUlimitArgs(name="nproc", soft=PROCESSES, hard=PROCESSES)],
+            log_driver="json-file",
+            log_opts={"max-file": "3", "max-size": "10m"},
+            restart="unless-stopped",
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=list(args.health.test),
+                interval=duration(args.health.interval),
+                timeout=duration(args.health.timeout),
+                retries=args.health.retries,
+                start_period=duration(args.health.start_period),
+            ),
+            wait=True,
+            wait_timeout=args.health.wait_timeout,
+            stop_timeout=args.stop_grace,
+            destroy_grace_seconds=args.stop_grace,
+            must_run=True,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=list(args.after),
+                # The provider takes these for updates in place and then never sends them to the engine.
+                replace_on_changes=["healthcheck", "tmpfs", "init", "cpus", "cpu_period", "cpu_quota"],
+            ),
+        )
+
+    def _network(
+        self,
+    ) -> tuple[pulumi.Input[str] | None, list[docker.ContainerNetworksAdvancedArgs] | None]:
+        match self.args.network:
+            case OwnNetworks():
+                return None, self.site.networks.attachments(self.name)
+            case SharesNetworkOf(service=target):
+                # By id: the engine stores the id, and a replaced target must replace its riders.
+                return pulumi.Output.concat("container:", target.container.id), None
+
+
+def one_shot(
+    name: str,
+    site: Site,
+    *,
+    mounts: list[VolumeMount] | list[Mount],
+    uploads: list[docker.ContainerUploadArgs] | None = None,
+    script: str | None = None,
+    opts: pulumi.ResourceOptions,
+) -> docker.Container:
+    """A container without a network that fills volumes: by `uploads`, then by `script` run as root with just the
+    capabilities to make and hand over files. Without a script it is never started."""
+    return docker.Container(
+        f"{name}-seed",
+        name=physical(f"{name}-seed"),
+        image=site.images.id_of("busybox"),
+        command=["sh", "-ec", script] if script else ["true"],
+        # No `user`, which is root in this image: with one, the engine gives it every uploaded file.
+        labels=[
+            docker.ContainerLabelArgs(label=key, value=value) for key, value in sorted(labels(name, "seed").items())
+        ],
+        network_mode="none",
+        mounts=[mount_args(mount) for mount in sorted(mounts, key=lambda mount: mount.target)],
+        uploads=uploads or None,
+        capabilities=docker.ContainerCapabilitiesArgs(
+            drops=["ALL"], adds=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"] if script else None
+        ),
+        security_opts=["no-new-privileges:true"],
+        init=True,
+        memory=64,
+        memory_swap=64,
+        cpus="0.5",
+        log_driver="json-file",
+        log_opts={"max-file": "1", "max-size": "1m"},
+        restart="no",
+        start=script is not None,
+        attach=script is not None,
+        must_run=False,
+        opts=opts,
+    )
+
+
+def duration(seconds: int) -> str:
+    """Seconds as Go prints a duration (90 is 1m30s): the engine hands health check times back in that form, and
+    any other spelling is a diff on every refresh."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours}h{minutes}m{left}s"
+    return f"{minutes}m{left}s" if minutes else f"{left}s"

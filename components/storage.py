@@ -1,0 +1,93 @@
+"""Where data lives: one /data tree for media and downloads, and a volume for each app's own data.
+
+Volumes are made here and not under the app that uses them, because `protect` is inherited: an app must stay
+replaceable while its data must not be deleted by anything but a person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+import pulumi
+import pulumi_docker as docker
+
+from components.names import physical
+from components.settings import Storage as StorageSettings
+
+DATA: Final = "/data"
+"""Where every app sees the tree. One mount, one file system: a finished download is hardlinked into the library."""
+
+TREE: Final = ("media/movies", "media/tv", "media/music", "torrents")
+"""The directories of a new tree (TRaSH guides' layout)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeMount:
+    """A named volume at `target`."""
+
+    volume: docker.Volume
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindMount:
+    """A path of the Docker host at `target`. Read-only unless it is the data tree."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
+Mount = VolumeMount | BindMount
+
+
+def mount_args(mount: Mount) -> docker.ContainerMountArgs:
+    """The provider's form. `mounts` and not `volumes`: a missing host path is an error instead of an empty
+    directory owned by root, and a refresh reads them back."""
+    match mount:
+        case VolumeMount():
+            return docker.ContainerMountArgs(
+                type="volume", source=mount.volume.name, target=mount.target, read_only=mount.read_only
+            )
+        case BindMount():
+            return docker.ContainerMountArgs(
+                type="bind", source=mount.source, target=mount.target, read_only=mount.read_only
+            )
+
+
+class Storage(pulumi.ComponentResource):
+    """The data tree and the apps' volumes. What is kept is protected and stays on the host after `destroy`."""
+
+    def __init__(self, settings: StorageSettings, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("nexus:storage:Storage", "storage", {}, opts)
+        self.path: PurePosixPath | None = settings.data
+        self._tree = None if self.path else self._volume("data", keep=True)
+        self.register_outputs({})
+
+    def data(self, *, read_only: bool = False) -> Mount:
+        """The tree, for an app."""
+        if self._tree is not None:
+            return VolumeMount(volume=self._tree, target=DATA, read_only=read_only)
+        return BindMount(source=str(self.path), target=DATA, read_only=read_only)
+
+    def volume(self, service: str, use: str, target: str, *, keep: bool = True) -> VolumeMount:
+        """A volume of one app, such as sonarr's config. `keep`: protected, and retained when it is removed from
+        the program; what can be made again (caches) is not kept."""
+        return VolumeMount(volume=self._volume(f"{service}-{use}", keep=keep), target=target)
+
+    def where(self) -> str:
+        """For people: where the data lies."""
+        tree = str(self.path) if self.path else f"Docker volume {physical('data')}"
+        return f"media and downloads: {tree}; the apps' own data: Docker volumes {physical('<app>-…')}"
+
+    def _volume(self, name: str, *, keep: bool) -> docker.Volume:
+        return docker.Volume(
+            f"volume-{name}",
+            # No labels: editing one replaces the volume, and with it the data (terraform-provider-docker,
+            # resource_docker_volume.go).
+            name=physical(name),
+            opts=pulumi.ResourceOptions(parent=self, protect=keep, retain_on_delete=keep),
+        )
