@@ -1,0 +1,3 @@
+module nexus-media/lab/standins
+
+go 1.26
