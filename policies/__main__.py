@@ -1,0 +1,14 @@
+"""Start of the policy pack: lists the rules and hands them to the engine. No rule belongs here."""
+
+import sys
+from pathlib import Path
+
+from pulumi_policy import EnforcementLevel, PolicyPack
+
+# The engine runs this folder by path, so its parent has to be put on the path; the rules then have one name,
+# `policies.rules`, here, in the tests and for mypy.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from policies.rules import POLICIES
+
+PolicyPack(name="nexus", enforcement_level=EnforcementLevel.MANDATORY, policies=list(POLICIES))

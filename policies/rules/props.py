@@ -1,0 +1,197 @@
+"""What every family shares: a resource's inputs as plain data, and the making of a rule.
+
+The engine's inputs are proxies that raise when an unknown value is touched, and an exception ends the whole rule
+as a mere advisory. `plain` is the one place that touches them: an unknown becomes the value UNKNOWN, and rules
+work on ordinary dictionaries and lists. What a rule forbids does not belong here.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyConfigSchema,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Secret,
+    Severity,
+)
+from pulumi_policy import proxy as sdk
+
+from policies.rules.literals import looks_secret
+
+
+class Unknown(Enum):
+    """A value that only an update will know."""
+
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+
+Path = tuple[str | int, ...]
+Value = dict[str, "Value"] | list["Value"] | str | float | bool | Unknown | None
+
+_UNKNOWN_TEXTS: Final = frozenset(
+    {
+        sdk.UNKNOWN_BOOLEAN_VALUE,
+        sdk.UNKNOWN_NUMBER_VALUE,
+        sdk.UNKNOWN_STRING_VALUE,
+        sdk.UNKNOWN_ARRAY_VALUE,
+        sdk.UNKNOWN_ASSET_VALUE,
+        sdk.UNKNOWN_ARCHIVE_VALUE,
+        sdk.UNKNOWN_OBJECT_VALUE,
+    }
+)
+# How the engine's wire format marks a secret and an output (pulumi sdk/go/common/resource/properties.go). The SDK
+# unwraps them for validation; recorded mock inputs and exported state still carry them.
+_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+_WRAPPERS: Final = ("1b47061264138c4ac30d75fd1eb44270", "d0e6a833031e9bbcd3f4e8bde6ca49a4")
+
+
+def plain(value: object) -> Value:
+    """Copies engine inputs to plain data. Unknowns become UNKNOWN, secret wrappers their content; never raises."""
+    if isinstance(value, Secret):
+        return plain(value.value)
+    if isinstance(value, str):
+        return UNKNOWN if value in _UNKNOWN_TEXTS else value
+    if value is None or isinstance(value, bool | int | float | Unknown):
+        return value
+    if isinstance(value, Mapping):
+        if any(key == _SIGNATURE and _member(value, key) in _WRAPPERS for key in value):
+            return _member(value, "value")
+        return {str(key): _member(value, key) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_member(value, index) for index in range(len(value))]
+    return None  # an asset or archive: nothing a rule could read
+
+
+def _member(holder: Mapping[object, object] | Sequence[object], key: object) -> Value:
+    try:
+        return plain(holder[key])  # type: ignore[call-overload]
+    except (sdk.UnknownValueError, LookupError):
+        return UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def canonical(key: str | int) -> str:
+    """One spelling for `hostPath`, `host_path` and `HostPath`."""
+    return re.sub(r"[^a-z0-9]", "", str(key).casefold())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One value below a resource's inputs. `holder` is the mapping that holds it, empty for an item of a list.
+
+    `key` is the canonical spelling of the nearest property name (that of the list, for an item of a list), `within`
+    of every property name on the way here.
+    """
+
+    path: Path
+    value: Value
+    holder: Mapping[str, Value]
+    key: str
+    within: frozenset[str]
+
+
+def walk(value: Value, path: Path = (), key: str = "", within: frozenset[str] = frozenset()) -> Iterator[Entry]:
+    """Every value below `value`, holders before what they hold."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            inner = canonical(name)
+            names = within | {inner}
+            yield Entry(path=(*path, name), value=member, holder=value, key=inner, within=names)
+            yield from walk(member, (*path, name), inner, names)
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield Entry(path=(*path, index), value=member, holder={}, key=key, within=within)
+            yield from walk(member, (*path, index), key, within)
+
+
+def show(path: Path) -> str:
+    """A property path as people write it, `mounts[0].source`. A part that is no plain name is shown as `*`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (safe_name(part) or "*")
+    return text
+
+
+def safe_name(name: str) -> str | None:
+    """`name` where it can be printed: an identifier that is not itself a credential. Otherwise None."""
+    if re.fullmatch(r"[A-Za-z_][\w./-]{0,79}", name) and not looks_secret(name):
+        return name
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """What a rule judges. `name` is the logical name; `stack` comes from the URN."""
+
+    type: str
+    name: str
+    stack: str
+    props: dict[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One violation: where, what is wrong and what to do. Neither text may hold a value of the resource."""
+
+    path: Path
+    problem: str
+    remedy: str
+    note: str = ""
+
+
+Judge = Callable[[Resource, Mapping[str, Value]], Iterable[Finding]]
+
+
+def rule(
+    *,
+    name: str,
+    description: str,
+    remediation: str,
+    severity: Severity,
+    judge: Judge,
+    config_schema: PolicyConfigSchema | None = None,
+) -> ResourceValidationPolicy:
+    """A mandatory rule over every resource of the docker provider. `judge` also gets the rule's own settings."""
+
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
+        if not args.resource_type.startswith("docker:"):
+            return
+        props = plain(args.props)
+        config = plain(args.get_config())
+        parts = args.urn.split(":")
+        resource = Resource(
+            type=args.resource_type,
+            name=args.name,
+            stack=parts[2] if len(parts) > 2 else "",
+            props=props if isinstance(props, dict) else {},
+        )
+        told: set[Path] = set()
+        for finding in judge(resource, config if isinstance(config, dict) else {}):
+            if finding.path in told:
+                continue
+            told.add(finding.path)
+            where = show(finding.path) + (f" ({finding.note})" if finding.note else "")
+            report(f"{args.name}: {where} {finding.problem}. {finding.remedy}", None)
+
+    return ResourceValidationPolicy(
+        name=name,
+        description=description,
+        validate=validate,
+        enforcement_level=EnforcementLevel.MANDATORY,
+        severity=severity,
+        config_schema=config_schema,
+        remediation_steps=remediation,
+        url=f"policies/README.md#{name}",
+    )

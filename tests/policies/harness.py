@@ -1,0 +1,217 @@
+"""Runs the pack's rules on made-up resources, through the SDK's own proxies, and collects what they report.
+
+Every message of every case is searched for every value of its resource: a rule may never print one.
+"""
+
+import copy
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pulumi_policy import PolicyResourceOptions, ResourceValidationArgs, ResourceValidationPolicy
+from pulumi_policy.deserialize import deserialize_properties
+from pulumi_policy.policy import PolicyCustomTimeouts
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
+
+from policies.rules import POLICIES, secrets, sockets
+
+Json = dict[str, "Json"] | list["Json"] | str | float | bool | None
+Props = dict[str, Json]
+
+CONTAINER: Final = "docker:index/container:Container"
+VOLUME: Final = "docker:index/volume:Volume"
+SERVICE: Final = "docker:index/service:Service"
+SERVICE_CONFIG: Final = "docker:index/serviceConfig:ServiceConfig"
+PLUGIN: Final = "docker:index/plugin:Plugin"
+IMAGE: Final = "docker:index/image:Image"
+
+UNKNOWN: Final = UNKNOWN_STRING_VALUE
+SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
+OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+
+RULES: Final = {policy.name: policy for policy in POLICIES}
+
+# The fixed words of the messages. A value that happens to be one of them proves nothing.
+_FIXED: Final = " ".join(
+    [
+        *(kind.value for kind in sockets.Reach),
+        sockets._REMEDY,
+        sockets._PROXY_REMEDY,
+        secrets._REMEDY,
+        "takes over the mounts of another container, which cannot be judged from here",
+        "Name each volume that this container needs",
+        "holds a private key; holds a secret, by its name; sets a secret, by the name it gives it",
+        "gives a tool a password",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """What a rule reported, as the engine would print it."""
+
+    rule: str
+    message: str
+
+
+def container(**changes: Json) -> Props:
+    """A container that breaks no rule, with `changes` to its inputs."""
+    image_id = "sha256:" + "4f" * 32
+    good: Props = {
+        "name": "nexus-dev-sonarr",
+        "image": image_id,
+        "entrypoints": [
+            "/usr/bin/catatonit",
+            "--",
+            "/bin/bash",
+            "-c",
+            'export SONARR__AUTH__APIKEY="$(</run/secrets/api_key)"; exec /entrypoint.sh',
+        ],
+        "envs": ["SONARR__AUTH__METHOD=External", "SONARR__AUTH__REQUIRED=Enabled", "SONARR__SERVER__PORT=8989"],
+        "labels": [{"label": "nexus.stack", "value": "dev"}, {"label": "nexus.seed", "value": "9d" * 32}],
+        "healthcheck": {"tests": ["CMD", "curl", "-fsS", "http://127.0.0.1:8989/ping"], "interval": "30s"},
+        "mounts": [
+            {"type": "volume", "source": "nexus-dev-sonarr-config", "target": "/config", "readOnly": False},
+            {"type": "bind", "source": "/srv/media", "target": "/data", "readOnly": False},
+        ],
+        "volumes": [{"volumeName": "nexus-dev-secrets", "containerPath": "/run/secrets", "readOnly": True}],
+        "tmpfs": {"/run": "size=1m", "/tmp": "size=64m"},
+        "networkMode": "container:" + "b7" * 32,
+        "readOnly": True,
+        "memory": 512.0,
+    }
+    return good | changes
+
+
+def volume(**changes: Json) -> Props:
+    """A volume that breaks no rule."""
+    good: Props = {"name": "nexus-dev-data", "driver": "local", "driverOpts": {"type": "tmpfs", "device": "tmpfs"}}
+    return good | changes
+
+
+def service(**changes: Json) -> Props:
+    """A Swarm service that breaks no rule; `changes` go to its container specification."""
+    spec: Props = {
+        "image": "docker.io/library/busybox:1.37@sha256:" + "4f" * 32,
+        "commands": ["httpd", "-f"],
+        "args": ["-p", "8080"],
+        "env": {"LOG_LEVEL": "info"},
+        "mounts": [{"type": "volume", "source": "data", "target": "/data"}],
+    }
+    return {"name": "web", "taskSpec": {"containerSpec": spec | changes}}
+
+
+def judge(
+    props: Props, kind: str = CONTAINER, *, name: str = "sonarr", stack: str = "dev", config: Props | None = None
+) -> list[Violation]:
+    """Every violation of every rule. Inputs take the SDK's way: wire form, deserialized, proxied."""
+    found = [
+        violation
+        for rule in RULES
+        for violation in _run(rule, unknown_checking_proxy(deserialize_properties(props)), kind, name, stack, config)
+    ]
+    _assert_no_value_told(props, found)
+    return found
+
+
+def judge_raw(props: Props, kind: str = CONTAINER) -> list[Violation]:
+    """The same on inputs in wire form, as mocks record them: secrets still wrapped, unknowns still text."""
+    found = [violation for rule in RULES for violation in _run(rule, props, kind, "sonarr", "dev", None)]
+    _assert_no_value_told(props, found)
+    return found
+
+
+def rules_of(violations: list[Violation]) -> set[str]:
+    """The names of the rules that objected."""
+    return {violation.rule for violation in violations}
+
+
+def _run(rule: str, props: Props, kind: str, name: str, stack: str, config: Props | None) -> Iterator[Violation]:
+    policy = RULES[rule]
+    assert isinstance(policy, ResourceValidationPolicy)
+    told: list[str] = []
+
+    def report(message: str, urn: str | None = None) -> None:
+        told.append(message)
+
+    args = ResourceValidationArgs(
+        kind,
+        props,
+        f"urn:pulumi:{stack}::nexus::nexus:service:Service${kind}::{name}",
+        name,
+        PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), []),
+        None,
+        config,
+    )
+    assert policy.validate(args, report) is None
+    assert len(told) == len(set(told)), f"said twice: {told}"
+    for message in told:
+        assert message.startswith(f"{name}: "), message
+        yield Violation(rule=rule, message=message)
+
+
+def _assert_no_value_told(props: Props, violations: list[Violation]) -> None:
+    for value in set(_values(props)):
+        if len(value) < 4 or value in _FIXED:
+            continue
+        # A value such as "volume" is not printed by a message that names the property `volumes`.
+        told = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+        for violation in violations:
+            assert not told.search(violation.message), f"{violation.rule} prints {value!r}: {violation.message}"
+
+
+def _values(value: Json) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, member in value.items():
+            # The name of a label is no value.
+            if key not in ("label", "name", "key"):
+                yield from _values(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _values(member)
+    elif isinstance(value, str):
+        yield value
+        yield value.partition("=")[2]
+        yield from value.split()
+
+
+def positions(value: Json, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything below `value`."""
+    members: list[tuple[str | int, Json]] = []
+    if isinstance(value, dict):
+        members = list(value.items())
+    elif isinstance(value, list):
+        members = list(enumerate(value))
+    for key, member in members:
+        yield (*path, key)
+        yield from positions(member, (*path, key))
+
+
+def member(holder: Json, key: str | int) -> Json:
+    """What `holder` has under `key`."""
+    if isinstance(holder, dict) and isinstance(key, str):
+        return holder[key]
+    assert isinstance(holder, list)
+    assert isinstance(key, int)
+    return holder[key]
+
+
+def at(props: Props, path: tuple[str | int, ...]) -> Json:
+    """The value at `path`."""
+    return functools.reduce(member, path, props)
+
+
+def replaced(props: Props, path: tuple[str | int, ...], value: Json) -> Props:
+    """A copy of `props` with `value` at `path`."""
+    result = copy.deepcopy(props)
+    holder, key = at(result, path[:-1]), path[-1]
+    if isinstance(holder, dict) and isinstance(key, str):
+        holder[key] = value
+    else:
+        assert isinstance(holder, list)
+        assert isinstance(key, int)
+        holder[key] = value
+    return result
