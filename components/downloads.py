@@ -116,6 +116,8 @@ def vpn(
                 "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
                 "VERSION_INFORMATION": "off",
             },
+            config={"post-rules.txt": _last_rules(site)},
+            config_at="/iptables",
             secrets={**files, "control_role": control},
             privileges=_VPN_PRIVILEGES,
             health=HealthCheck(
@@ -126,6 +128,19 @@ def vpn(
         site,
         opts,
     )
+
+
+def _last_rules(site: Site) -> str:
+    """Rules gluetun adds behind its own. Its own let an established connection go on through eth0 when tun0 is set
+    down but not deleted; what carries the tunnel's address must never leave there."""
+    match site.settings.vpn:
+        case EmbeddedVpn():
+            addresses = [f"{CLIENT_ADDRESS}/32"]
+        case WireGuardVpn(addresses=str(given)):
+            addresses = [address.strip() for address in given.split(",") if ":" not in address]
+        case _:  # the provider gives the address out at run time
+            addresses = []
+    return "".join(f"iptables -I OUTPUT 1 -o eth+ -s {address} -j DROP\n" for address in addresses)
 
 
 def _provider(

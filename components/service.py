@@ -139,7 +139,9 @@ class ServiceArgs:
     command: tuple[str, ...] = ()
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     config: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Files under /run/config, by relative path. Never a secret."""
+    """Files under `config_at`, by relative path. Never a secret."""
+    config_at: str = CONFIG
+    """Another directory, for an image that looks for its files at a fixed place."""
     secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
     """Files under /run/secrets, by name, without a trailing newline."""
     mounts: tuple[Mount, ...] = ()
@@ -222,7 +224,7 @@ class Service(pulumi.ComponentResource):
         args = self.args
         self._delivered: list[VolumeMount] = []
         uploads: list[docker.ContainerUploadArgs] = []
-        for use, target, files in (("config", CONFIG, args.config), ("secrets", SECRETS, args.secrets)):
+        for use, target, files in (("config", args.config_at, args.config), ("secrets", SECRETS, args.secrets)):
             if not files:
                 continue
             volume = docker.Volume(
