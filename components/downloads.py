@@ -216,9 +216,8 @@ def qbittorrent(
     """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password."""
     apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
-    conf = secrets.qbittorrent_hash.apply(
-        lambda password: template.substitute(user=ADMIN_USER, password=password, domain=site.settings.edge.domain)
-    )
+    # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
+    conf = secrets.qbittorrent_hash.apply(lambda password: template.substitute(user=ADMIN_USER, password=password))
     seed, live = f"{SECRETS}/qBittorrent.conf", "/config/qBittorrent/qBittorrent.conf"
     return Service(
         "qbittorrent",

@@ -201,7 +201,8 @@ def member(holder: Json, key: str | int) -> Json:
 
 def at(props: Props, path: tuple[str | int, ...]) -> Json:
     """The value at `path`."""
-    return functools.reduce(member, path, props)
+    start: Json = props
+    return functools.reduce(member, path, start)
 
 
 def replaced(props: Props, path: tuple[str | int, ...], value: Json) -> Props:

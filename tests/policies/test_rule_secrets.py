@@ -2,10 +2,15 @@
 
 import base64
 import json
+import os
+import random
+import string
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from policies.rules import literals
 from tests.policies.harness import (
     CONTAINER,
     IMAGE,
@@ -407,6 +412,30 @@ def test_random_text_under_a_plain_name(name: str, text: str) -> None:
         (SERVICE, service(env={name: text})),
     ):
         assert rules_of(judge(props, kind)) == {RANDOM}
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length", "share"),
+    [
+        (string.ascii_letters + string.digits, 24, 0.97),
+        (string.ascii_letters + string.digits, 32, 0.98),
+        (string.ascii_letters + string.digits + "-_", 43, 0.98),
+        (string.ascii_lowercase + string.digits, 32, 0.95),
+        ("0123456789abcdef", 32, 0.99),
+        ("0123456789ABCDEF", 48, 0.99),
+    ],
+)
+def test_most_random_text_is_recognised(alphabet: str, length: int, share: float) -> None:
+    source = random.Random(7)
+    texts = ["".join(source.choices(alphabet, k=length)) for _ in range(1000)]
+    assert sum(map(literals.has_random, texts)) >= share * len(texts)
+
+
+def test_names_of_files_are_hardly_ever_taken_for_random() -> None:
+    names = {str(path) for path in Path(os.__file__).parent.rglob("*.py")}
+    assert len(names) > 500
+    taken = [name for name in names if literals.has_random(name)]
+    assert len(taken) <= len(names) / 500, taken
 
 
 @pytest.mark.parametrize("name", ["KEY", "WG_KEY", "SSH_KEY", "MY_PAT", "APP_JWT", "HMAC"])

@@ -1,0 +1,1 @@
+"""The commands behind `make`. Each is also callable by itself: `scripts/run NAME --help`."""

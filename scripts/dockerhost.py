@@ -1,0 +1,165 @@
+"""The Docker Engine of a stack: reaching it, starting it, and what it holds of the stack.
+
+What does not belong here: deciding what should be there (the program, heal.py), and what the host itself has
+(components/host.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import docker
+import docker.errors
+
+from components import host
+from components.names import LABEL_ROLE, LABEL_STACK
+from components.settings import Settings
+from scripts import process
+from scripts.console import UserError, say
+from scripts.paths import Paths
+
+SERVICE: Final = "service"
+"""The role of containers that run for as long as the stack is up."""
+STOP_SECONDS: Final = 30
+"""Seconds a container that is restarted is given to end before it is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One container of a stack, as the Docker Engine tells it."""
+
+    id: str
+    name: str
+    role: str = SERVICE
+    status: str = "running"
+    """created, running, paused, restarting, removing, exited or dead."""
+    health: str | None = None
+    """starting, healthy or unhealthy; None where the container has no health check."""
+    started_at: str = ""
+    """RFC 3339 in UTC, as the engine writes it: compares as text."""
+    rides: str | None = None
+    """The id of the container whose network namespace it shares."""
+
+    @property
+    def well(self) -> bool:
+        """Running, and healthy where it has a health check."""
+        return self.status == "running" and self.health in (None, "healthy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A network or volume: its id and its name."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What the Docker Engine has of a stack: its labelled containers and networks, and every volume's name."""
+
+    containers: tuple[Container, ...] = ()
+    networks: tuple[Named, ...] = ()
+    volumes: frozenset[str] = frozenset()
+
+
+DEFAULT: Final = "unix:///var/run/docker.sock"
+
+
+def start(paths: Paths, settings: Settings, stack: str) -> host.HostFacts:
+    """The host's facts, after starting (on Debian as root: installing) a local engine that does not answer.
+
+    Raises UserError where there is none to be had; scripts/docker-engine has then said what to do.
+    """
+    facts = host.gather(settings, stack)
+    if not facts.local or facts.engine is not None:
+        return facts
+    environment = {**paths.environment, "DOCKER_HOST": settings.docker.host}
+    if settings.docker.host == DEFAULT:
+        del environment["DOCKER_HOST"]
+    script = str(paths.root / "scripts" / "docker-engine")
+    if process.stream([script], cwd=paths.root, environment=environment, whole_group=True):
+        raise UserError(f"nexus:docker.host: {facts.engine_error}")
+    return host.gather(settings, stack)
+
+
+def judge(settings: Settings, facts: host.HostFacts) -> None:
+    """Raises UserError with what the stack needs of its host and does not find."""
+    if problems := host.problems(settings, facts):
+        raise UserError("this host lacks what the stack needs:\n  " + "\n  ".join(problems))
+
+
+def connect(host: str) -> docker.DockerClient:
+    """A client of the stack's Docker Engine. Raises UserError where none answers."""
+    try:
+        client = docker.DockerClient(base_url=host, timeout=120, use_ssh_client=host.startswith("ssh://"))
+        client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise UserError(
+            f"nexus:docker.host: no Docker Engine answers at {host} ({reason_of(error)}); run `scripts/docker-engine`"
+        ) from error
+    return client
+
+
+def look(client: docker.DockerClient, stack: str) -> Scene:
+    """What the engine has of a stack."""
+    label = {"label": f"{LABEL_STACK}={stack}"}
+    containers: list[Container] = []
+    for entry in client.api.containers(all=True, filters=label):
+        with suppress(docker.errors.NotFound):  # gone since it was listed
+            containers.append(container_of(client.api.inspect_container(entry["Id"])))
+    return Scene(
+        containers=tuple(sorted(containers, key=lambda container: container.name)),
+        networks=tuple(Named(id=entry["Id"], name=entry["Name"]) for entry in client.api.networks(filters=label)),
+        volumes=frozenset(entry["Name"] for entry in client.api.volumes()["Volumes"] or ()),
+    )
+
+
+def container_of(details: dict[str, dict[str, object]]) -> Container:
+    """A container from the engine's answer to an inspection."""
+    state, config, host = details["State"], details["Config"], details["HostConfig"]
+    labels = config.get("Labels")
+    health = state.get("Health")
+    kind, _, target = str(host.get("NetworkMode", "")).partition(":")
+    return Container(
+        id=str(details["Id"]),
+        name=str(details["Name"]).lstrip("/"),
+        role=str(labels.get(LABEL_ROLE, SERVICE)) if isinstance(labels, dict) else SERVICE,
+        status=str(state.get("Status", "")),
+        health=str(health.get("Status")) if isinstance(health, dict) else None,
+        started_at=str(state.get("StartedAt", "")),
+        rides=target if kind == "container" else None,
+    )
+
+
+def remove(client: docker.DockerClient, containers: Iterable[Container], networks: Iterable[Named]) -> None:
+    """Removes containers and networks that an interrupted run left half-made; their volumes stay."""
+    containers = tuple(containers)
+    for container in containers:
+        say(f"heal: removing container {container.name}, which an interrupted run left")
+
+    def end(container: Container) -> None:
+        with suppress(docker.errors.NotFound):
+            if container.status == "running":
+                client.api.stop(container.id)
+            client.api.remove_container(container.id, v=False, force=True)
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(end, containers))
+    for network in networks:
+        say(f"heal: removing network {network.name}, which an interrupted run left")
+        with suppress(docker.errors.NotFound):
+            for endpoint in client.api.inspect_network(network.id).get("Containers") or {}:
+                client.api.disconnect_container_from_network(endpoint, network.id, force=True)
+            client.api.remove_network(network.id)
+
+
+def reason_of(error: Exception) -> str:
+    """What an engine complained of, on one line."""
+    if isinstance(error, docker.errors.APIError) and error.explanation:
+        return str(error.explanation)
+    return " ".join(str(error).split())

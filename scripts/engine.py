@@ -1,0 +1,286 @@
+"""The Pulumi engine on one stack: its commands, its state and its locks.
+
+`scripts/pulumi` is this module's command line. What does not belong here: what to do about what is found (heal.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from scripts import options, process, stack
+from scripts.console import UserError, finish
+from scripts.paths import Paths, find
+
+NO_CHANGES_EXPECTED: Final = 7
+"""Exit status of `preview --expect-no-changes` where there are changes (pkg/cmd/pulumi/cmd/exit_codes.go)."""
+
+CONTAINER: Final = "docker:index/container:Container"
+NETWORK: Final = "docker:index/network:Network"
+VOLUME: Final = "docker:index/volume:Volume"
+STACK: Final = "pulumi:pulumi:Stack"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource of the state."""
+
+    urn: str
+    type: str
+    id: str
+    protect: bool = False
+    deleted: bool = False
+    """Deleted to make room for its replacement, which is still to come."""
+    outputs: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The logical name."""
+        return self.urn.rpartition("::")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """An operation on one resource: creating, updating, deleting, …"""
+
+    kind: str
+    urn: str
+    physical: str = ""
+    """The name on the Docker host, where the resource has one."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.urn.rpartition('::')[2]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The state of a stack, as exported; secrets stay encrypted."""
+
+    resources: tuple[Resource, ...] = ()
+    pending: tuple[Operation, ...] = ()
+    """Operations that were begun and never ended."""
+    salt: str | None = None
+
+    def of(self, kind: str) -> tuple[Resource, ...]:
+        """The resources of one type."""
+        return tuple(resource for resource in self.resources if resource.type == kind)
+
+    def ids(self, kind: str) -> frozenset[str]:
+        """The ids of the resources of one type."""
+        return frozenset(resource.id for resource in self.of(kind))
+
+    @property
+    def interrupted(self) -> frozenset[str]:
+        """The names on the Docker host of what this state began to make and never recorded."""
+        return frozenset(one.physical for one in self.pending if one.kind == "creating" and one.physical)
+
+    @property
+    def outputs(self) -> Mapping[str, object]:
+        """The stack's outputs."""
+        return next((resource.outputs for resource in self.of(STACK)), {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Pulumi commands on one stack, run in the checkout."""
+
+    paths: Paths
+    files: stack.StackFiles
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every command on this stack."""
+        return self.files.environment(self.paths)
+
+    def stream(self, *arguments: str, show: Callable[[str], None] | None = None) -> int:
+        """Runs a command, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
+        color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
+        return process.stream(
+            ["pulumi", *arguments, "--non-interactive", "--color", color],
+            cwd=self.paths.root,
+            environment=self.environment,
+            show=show,
+        )
+
+    def output(self, *arguments: str, given: str = "", cwd: Path | None = None) -> str:
+        """Runs a command quietly with `given` on its stdin; its stdout. Raises UserError with its complaint."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive", "--color", "never"],
+            cwd=cwd or self.paths.root,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            complaint = done.stderr.strip() or done.stdout.strip()
+            raise UserError(f"pulumi {' '.join(arguments)} failed (status {done.returncode}):\n{complaint}")
+        return done.stdout
+
+    def state(self) -> State:
+        """The stack's state."""
+        return parse(self.output("stack", "export"))
+
+    def forget_pending(self) -> None:
+        """Clears the operations that were begun and never ended; the CLI drops them when it imports a state."""
+        self.output("stack", "import", given=self.output("stack", "export"))
+
+    def exists(self) -> bool:
+        """Whether the backend knows the stack."""
+        if self.paths.backend is None:
+            return any(
+                entry.get("name") == self.files.stack for entry in json.loads(self.output("stack", "ls", "--json"))
+            )
+        return (self._bookkeeping("stacks") / f"{self.files.stack}.json").is_file()
+
+    def ensure(self) -> None:
+        """Makes the stack in the backend if it is not there, with the same encryption as the stack file."""
+        mine = stack.read(self.files.config)
+        if not self.exists():
+            if self.paths.backend:
+                self.paths.backend.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # `stack init` writes the salt next to Pulumi.yaml and takes no --config-file: not into the checkout.
+            with tempfile.TemporaryDirectory() as scratch:
+                copy = Path(scratch, f"Pulumi.{self.files.stack}.yaml")
+                Path(scratch, "Pulumi.yaml").write_text(f"name: {self.project}\nruntime: python\n", encoding="utf-8")
+                stack.write(copy, {key: value for key, value in mine.items() if key != "config"})
+                self.output("stack", "init", self.files.stack, "--no-select", cwd=Path(scratch))
+                made = stack.read(copy)
+            if not self.files.shared and "encryptionsalt" not in mine:
+                stack.write(self.files.config, {"encryptionsalt": made["encryptionsalt"], **mine})
+        elif not self.files.shared and "encryptionsalt" not in mine and (salt := self.state().salt):
+            stack.adopt_salt(self.files, salt, "the stack's state")
+
+    @property
+    def project(self) -> str:
+        """The name in Pulumi.yaml."""
+        return str(stack.read(self.paths.root / "Pulumi.yaml")["name"])
+
+    def locks(self) -> Iterator[Path]:
+        """The lock files on this stack; none where the backend is not made of files."""
+        if self.paths.backend is not None:
+            yield from sorted((self._bookkeeping("locks") / self.files.stack).glob("*.json"))
+
+    def _bookkeeping(self, kind: str) -> Path:
+        backend = self.paths.backend or Path()
+        folder = backend / ".pulumi" / kind
+        # Locks of a stack lie under its qualified name, organization/project/stack.
+        return folder / ("organization" if kind == "locks" else "") / self.project
+
+
+def parse(text: str) -> State:
+    """A state from the JSON of `pulumi stack export`."""
+    deployment = _table(_table(json.loads(text)).get("deployment"))
+    providers = _table(_table(deployment.get("secrets_providers")).get("state"))
+    salt = providers.get("salt")
+    return State(
+        resources=tuple(_resource(_table(item)) for item in _list(deployment.get("resources"))),
+        pending=tuple(_operation(_table(item)) for item in _list(deployment.get("pending_operations"))),
+        salt=salt if isinstance(salt, str) else None,
+    )
+
+
+def open_stack(paths: Paths, name: str, source: Path | None = None) -> Engine:
+    """The engine on a stack whose files and state are there. Raises UserError as stack.prepare does."""
+    engine = Engine(paths=paths, files=stack.prepare(paths, name, source))
+    engine.ensure()
+    return engine
+
+
+def _operation(item: Mapping[str, object]) -> Operation:
+    resource = _table(item.get("resource"))
+    return Operation(
+        kind=str(item.get("type", "")),
+        urn=str(resource.get("urn", "")),
+        physical=str(_table(resource.get("inputs")).get("name", "")),
+    )
+
+
+def _resource(item: Mapping[str, object]) -> Resource:
+    return Resource(
+        urn=str(item.get("urn", "")),
+        type=str(item.get("type", "")),
+        id=str(item.get("id", "")),
+        protect=item.get("protect") is True,
+        deleted=item.get("pendingReplacement") is True,
+        outputs=_table(item.get("outputs")),
+    )
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
+
+
+_WITHOUT_STACK: Final = ("version", "about", "plugin", "whoami", "login", "logout", "help", "schema", "package")
+
+
+def wrapped(arguments: Sequence[str], default: str) -> tuple[str | None, Path | None, list[str]]:
+    """For `scripts/pulumi`: the stack and stack file that the arguments name, and the arguments for pulumi itself.
+
+    The stack is None for a command that is not about one.
+    """
+    name: str | None = None
+    source: Path | None = None
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("-s", "--stack", "--stack-file"):
+            given = value if equals else next(words, "")
+            if not given:
+                raise UserError(f"{option}: needs a value")
+            if option == "--stack-file":
+                source = options.file_argument(given)
+            else:
+                name = given
+        else:
+            rest.append(word)
+    verb = next((word for word in rest if not word.startswith("-")), "help")
+    helping = {"-h", "--help"} & set(rest) or rest[:2] == ["stack", "ls"]
+    if name is None and (verb in _WITHOUT_STACK or helping):
+        return None, source, rest
+    return name or default, source, rest
+
+
+_HELP: Final = """\
+usage: scripts/pulumi [-s STACK] [--stack-file FILE] COMMAND ...
+
+The pinned Pulumi CLI on a stack (default: dev, or $STACK), with its stack file and passphrase outside the checkout
+and the policy pack. For example:
+  scripts/pulumi preview --expect-no-changes
+  scripts/pulumi -s prod config set --secret nexus:smtp-password
+What follows is Pulumi's own help.
+"""
+
+
+def main() -> int:
+    """`scripts/pulumi`: replaces itself with the Pulumi CLI."""
+    arguments = sys.argv[1:]
+    paths = find()
+    if arguments[:1] in ([], ["-h"], ["--help"]):
+        print(_HELP, flush=True)
+    name, source, rest = wrapped(arguments, os.environ.get("STACK") or "dev")
+    environment = dict(paths.environment)
+    if name is not None:
+        environment = open_stack(paths, name, source).environment
+    os.chdir(paths.root)
+    try:
+        os.execvpe("pulumi", ["pulumi", *rest], environment)  # noqa: S606 - no shell is what is wanted
+    except FileNotFoundError:
+        raise UserError("the Pulumi CLI is not installed; run `scripts/setup`") from None
+
+
+if __name__ == "__main__":
+    finish(main, "nothing was changed by this wrapper")

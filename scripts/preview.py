@@ -1,0 +1,36 @@
+"""Shows what `up` would change, with the policy pack, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components import host
+from scripts import certificate, dockerhost, images, options, stack
+from scripts.console import finish, say
+from scripts.engine import open_stack
+from scripts.paths import find
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`scripts/run preview`."""
+    parser = options.parser(
+        "preview",
+        __doc__,
+        epilog="Other options are handed to `pulumi preview`: --diff, --refresh, --expect-no-changes, --json, …",
+    )
+    images.add_option(parser)
+    given, rest = parser.parse_known_args(arguments)
+    engine = open_stack(find(), given.stack, given.stack_file)
+    settings = stack.settings(engine.files)
+    dockerhost.judge(settings, host.gather(settings, given.stack))
+    certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))
+    stack.check(engine.files)
+    images.choose(engine, given.images)
+    if "--json" not in rest:
+        say(f"preview: stack {given.stack}")
+    status = engine.stream("preview", *rest)
+    return status if status >= 0 else 1
+
+
+if __name__ == "__main__":
+    finish(main, "a preview changes nothing")

@@ -1,0 +1,183 @@
+"""The stacks the tests build: one for each choice that a setting offers, each run once under mocks and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from unittest import mock
+
+import pytest
+import yaml
+
+from components import host, networks, secrets
+from components.images import PINS
+from components.networks import Networks
+from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
+from components.settings import EmbeddedVpn, Settings
+from tests.components.recorder import Json, Recorder, Registered, configuration, run
+
+ROOT: Final = Path(__file__).parent.parent.parent
+SOCKET_GID: Final = 998
+SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
+
+
+def given(*keys: str) -> dict[str, str]:
+    """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
+    return {f"nexus:{key}": f"given-{key}-9d1f60c2" for key in ("tls-certificate", "tls-key", *keys)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A stack's configuration: plain settings as parsed from the stack file, and its secrets."""
+
+    config: Mapping[str, Json]
+    secrets: Mapping[str, str] = field(default_factory=given)
+
+
+def stack_file(stack: str) -> dict[str, Json]:
+    """The settings in a stack file of the checkout."""
+    loaded: dict[str, Json] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return loaded
+
+
+CHOICES: Final[Mapping[str, Choice]] = {
+    "dev": Choice(config=stack_file("dev")),
+    "prod": Choice(config=stack_file("prod"), secrets=given("wireguard-private-key", "alert-webhook-url")),
+    "dri": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "dri", "render-gid": 993}}}),
+    "nvidia": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "nvidia", "gpus": "device=0,2"}}}),
+    "wireguard-custom": Choice(
+        config={
+            "nexus:vpn": {
+                "type": "wireguard",
+                "provider": "custom",
+                "addresses": "10.64.0.2/32",
+                "endpoint-ip": "198.51.100.7",
+                "endpoint-port": 51820,
+                "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
+            }
+        },
+        secrets=given("wireguard-private-key", "wireguard-preshared-key"),
+    ),
+    "wireguard-mullvad": Choice(
+        config={
+            "nexus:vpn": {"type": "wireguard", "provider": "mullvad", "countries": ["Sweden", "New Zealand"]},
+            "nexus:monitoring": {"receiver": {"type": "webhook"}},
+        },
+        secrets=given("wireguard-private-key", "alert-webhook-url"),
+    ),
+    "openvpn": Choice(
+        config={"nexus:vpn": {"type": "openvpn", "provider": "private internet access", "countries": ["Japan"]}},
+        secrets=given("openvpn-user", "openvpn-password"),
+    ),
+    "email": Choice(
+        config={
+            **EMBEDDED,
+            "nexus:monitoring": {
+                "receiver": {
+                    "type": "email",
+                    "to": "admin@example.org",
+                    "sender": "nexus@example.org",
+                    "smarthost": "smtp.example.org:587",
+                    "username": "nexus",
+                }
+            },
+        },
+        secrets=given("smtp-password"),
+    ),
+    "bind-data": Choice(
+        config={
+            **EMBEDDED,
+            "nexus:storage": {"data": "/srv/media"},
+            "nexus:apps": {"uid": 1234, "gid": 4321, "timezone": "Europe/Berlin"},
+        }
+    ),
+    "mirror": Choice(config={**EMBEDDED, "nexus:images": {"mirror": "registry.lan:5000/cache"}}),
+    "containerd": Choice(config={**EMBEDDED, "nexus:docker": {"image-store": "containerd"}}),
+    "remote": Choice(
+        config={
+            **EMBEDDED,
+            "nexus:docker": {"host": "ssh://nexus@media.lan", "socket-gid": 121},
+            "nexus:networks": {"pool": "10.77.0.0/16"},
+            "nexus:edge": {
+                "domain": "media.lan",
+                "bind-address": "192.0.2.4",
+                "http-port": 8081,
+                "https-port": 8444,
+            },
+        }
+    ),
+}
+
+
+def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Recorder:
+    """Runs the project's own __main__.py with these settings, on a host about which nothing is known."""
+    unknown = host.HostFacts(stack=stack, local=False)
+    with (
+        configuration(choice.config, choice.secrets),
+        mock.patch.object(host, "gather", return_value=unknown),
+        mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
+        # 100,000 rounds for the same password in each stack
+        mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
+    ):
+        return run(lambda: runpy.run_path(str(ROOT / "__main__.py")), stack=stack, preview=preview)
+
+
+_read_gid = host.socket_gid
+_hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
+
+
+def _socket_gid(settings: Settings) -> int:
+    """The setting, or a number where the real function would look at this machine's own socket."""
+    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings)
+
+
+@functools.cache
+def built(name: str, *, stack: str = "test", preview: bool = False) -> Recorder:
+    """The stack of `CHOICES` by name. Shared between tests: what it recorded is only read."""
+    return build(CHOICES[name], stack=stack, preview=preview)
+
+
+def every() -> dict[str, Recorder]:
+    """All the stacks of `CHOICES`."""
+    return {name: built(name) for name in CHOICES}
+
+
+GOOD: Final = ServiceArgs(
+    image="busybox",
+    user=User(uid=1000, gid=1000),
+    memory=64,
+    cpus=0.5,
+    health=HealthCheck(test=("CMD", "true")),
+)
+"""A service that nothing is wrong with, which each test changes in one way."""
+
+
+def declare(program: Callable[[Site], object]) -> Recorder:
+    """Runs a program that makes services by hand, with the default settings."""
+
+    def whole() -> object:
+        chosen = Settings(vpn=EmbeddedVpn(type="embedded"))
+        site = Site(settings=chosen, images=ImageStore(PINS), networks=Networks(chosen.networks.pool))
+        return program(site)
+
+    return run(whole)
+
+
+def service(name: str, args: ServiceArgs = GOOD) -> Registered:
+    """The container of a service that was made by hand."""
+    return declare(lambda site: Service(name, args, site)).service(name)
+
+
+def add_to_table(monkeypatch: pytest.MonkeyPatch, name: str, *rows: str) -> None:
+    """Puts a service on these networks, as one who adds it to the table would."""
+    assert set(rows) <= {row.name for row in networks.TABLE}
+    table = tuple(
+        dataclasses.replace(row, members=(*row.members, name)) if row.name in rows else row for row in networks.TABLE
+    )
+    monkeypatch.setattr(networks, "TABLE", table)

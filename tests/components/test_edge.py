@@ -1,0 +1,246 @@
+"""Routes are made from the services: who is served, how, and what the edge refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import pytest
+import yaml
+
+from components import edge
+from components.service import Service, SharesNetworkOf, Site, Web
+from components.settings import Edge
+from tests.components.stacks import CHOICES, GOOD, add_to_table, built, declare
+
+SIGN_IN = {
+    "jellyfin": False,
+    "sonarr": True,
+    "radarr": True,
+    "prowlarr": True,
+    "qbittorrent": False,
+    "grafana": False,
+}
+"""Each app with a web page, and whether the edge asks for a name and a password, because the app does not."""
+
+BACKENDS = {
+    "jellyfin": "http://jellyfin:8096",
+    "sonarr": "http://sonarr:8989",
+    "radarr": "http://radarr:7878",
+    "prowlarr": "http://prowlarr:9696",
+    "qbittorrent": "http://vpn:8080",  # it has no network but the VPN container's
+    "grafana": "http://grafana:3000",
+}
+
+RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
+    "jellyfin": "Host(`jellyfin.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/health`)",
+    "grafana": "Host(`grafana.localhost`) && !PathPrefix(`/metrics`)",
+}
+
+
+def routes(*webs: tuple[str, Web | None], settings: Edge | None = None) -> dict[str, dict[str, dict[str, object]]]:
+    """The dynamic configuration, parsed, for services with these pages."""
+    made: list[str] = []
+
+    def program(site: Site) -> None:
+        services = [Service(name, dataclasses.replace(GOOD, web=web), site) for name, web in webs]
+        made.append(edge.routes(settings or Edge(), services))
+
+    declare(program)
+    loaded: dict[str, dict[str, dict[str, object]]] = yaml.safe_load(made[0])
+    return loaded
+
+
+def page(host: str = "newcomer", *, own: bool = True, hidden: Sequence[str] = ()) -> Web:
+    """A web page."""
+    return Web(host=host, port=1234, own_sign_in=own, hidden_paths=tuple(hidden))
+
+
+class TestRoutes:
+    def test_a_page_is_a_router_and_a_backend(self) -> None:
+        assert routes(("sonarr", page("tv")))["http"]["routers"] == {
+            "sonarr": {
+                "rule": "Host(`tv.localhost`)",
+                "entryPoints": ["websecure"],
+                "middlewares": ["headers"],
+                "service": "sonarr",
+            }
+        }
+        assert routes(("sonarr", page("tv")))["http"]["services"] == {
+            "sonarr": {"loadBalancer": {"servers": [{"url": "http://sonarr:1234"}]}}
+        }
+
+    def test_a_service_without_a_page_has_none(self) -> None:
+        made = routes(("sonarr", None), ("radarr", page()))
+        assert made["http"]["routers"].keys() == made["http"]["services"].keys() == {"radarr"}
+
+    def test_a_new_service_needs_its_name_in_the_table_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "apps")
+        assert routes(("newcomer", page()))["http"]["routers"].keys() == {"newcomer"}
+
+    def test_a_service_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "data", "egress")
+        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
+            routes(("newcomer", page()))
+
+    def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add_to_table(monkeypatch, "newcomer", "data")
+        assert routes(("newcomer", None))["http"]["routers"] == {}
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_the_edge_signs_in_where_the_app_does_not(self, own: bool) -> None:
+        (router,) = routes(("sonarr", page(own=own)))["http"]["routers"].values()
+        assert isinstance(router, dict)
+        assert router["middlewares"] == (["headers"] if own else ["headers", "sign-in"])
+
+    def test_hidden_paths_are_not_routed(self) -> None:
+        (router,) = routes(("sonarr", page(hidden=["/metrics", "/debug"])))["http"]["routers"].values()
+        assert isinstance(router, dict)
+        assert router["rule"] == "Host(`newcomer.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/debug`)"
+
+    def test_names_are_of_the_domain(self) -> None:
+        made = routes(("sonarr", page("tv")), settings=Edge(domain="media.example.org"))
+        (router,) = made["http"]["routers"].values()
+        assert isinstance(router, dict)
+        assert router["rule"] == "Host(`tv.media.example.org`)"
+
+    def test_a_rider_is_served_at_what_it_rides(self) -> None:
+        made: list[str] = []
+
+        def program(site: Site) -> None:
+            carrier = Service("vpn", GOOD, site)
+            args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
+            made.append(edge.routes(Edge(), [Service("rider", args, site)]))
+
+        declare(program)
+        assert yaml.safe_load(made[0])["http"]["services"] == {
+            "rider": {"loadBalancer": {"servers": [{"url": "http://vpn:1234"}]}}
+        }
+
+    def test_a_rider_of_what_is_out_of_reach_is_refused(self) -> None:
+        def program(site: Site) -> None:
+            carrier = Service("vpn-peer", GOOD, site)
+            args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
+            edge.routes(Edge(), [Service("rider", args, site)])
+
+        with pytest.raises(ValueError, match="rider has a web page"):
+            declare(program)
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        ("settings", "url"),
+        [
+            (Edge(), "https://tv.localhost"),
+            (Edge(https_port=8443), "https://tv.localhost:8443"),
+            (Edge(domain="example.org"), "https://tv.example.org"),
+        ],
+    )
+    def test_are_what_people_type(self, settings: Edge, url: str) -> None:
+        made: list[dict[str, str]] = []
+
+        def program(site: Site) -> None:
+            services = [
+                Service("sonarr", dataclasses.replace(GOOD, web=page("tv")), site),
+                Service("vpn", GOOD, site),
+            ]
+            made.append(edge.urls(settings, services))
+
+        declare(program)
+        assert made == [{"sonarr": url}]
+
+
+class TestOfAStack:
+    @pytest.fixture(params=CHOICES)
+    def choice(self, request: pytest.FixtureRequest) -> str:
+        """Each stack of these tests."""
+        return str(request.param)
+
+    def files(self, choice: str) -> tuple[dict[str, dict[str, dict[str, dict[str, object]]]], dict[str, object]]:
+        """Traefik's dynamic and static configuration."""
+        files = built(choice).seed("traefik").files
+        return yaml.safe_load(files["/run/config/routes.yml"]), yaml.safe_load(files["/run/config/traefik.yml"])
+
+    def test_every_page_is_served_and_signed_in(self, choice: str) -> None:
+        routers = self.files(choice)[0]["http"]["routers"]
+        assert {name: router["middlewares"] for name, router in routers.items()} == {
+            name: ["headers", "sign-in"] if asks else ["headers"] for name, asks in SIGN_IN.items()
+        }
+        assert all(router["entryPoints"] == ["websecure"] for router in routers.values())
+
+    def test_every_page_is_served_from_where_it_is(self, choice: str) -> None:
+        backends = self.files(choice)[0]["http"]["services"]
+        assert backends == {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in BACKENDS.items()}
+
+    def test_rules(self) -> None:
+        routers = self.files("dev")[0]["http"]["routers"]
+        assert {name: router["rule"] for name, router in routers.items()} == RULES
+
+    def test_only_middlewares_that_exist_are_named(self, choice: str) -> None:
+        dynamic = self.files(choice)[0]["http"]
+        assert set(dynamic["middlewares"]) == {"headers", "sign-in"}
+
+    def test_sign_in_is_by_the_generated_password_and_goes_no_further(self, choice: str) -> None:
+        basic = self.files(choice)[0]["http"]["middlewares"]["sign-in"]["basicAuth"]
+        assert basic == {"usersFile": "/run/secrets/users", "realm": "NEXUS", "removeHeader": True}
+        users = built(choice).seed("traefik").files["/run/secrets/users"]
+        assert users.startswith("admin:$2a$10$")
+        assert "\n" not in users
+
+    def test_old_tls_is_refused(self, choice: str) -> None:
+        tls = self.files(choice)[0]["tls"]
+        assert tls["options"]["default"]["minVersion"] in {"VersionTLS12", "VersionTLS13"}
+
+    def test_http_only_redirects_to_the_published_port(self, choice: str) -> None:
+        (https,) = (
+            port["external"] for port in built(choice).service("traefik").tables("ports") if port["internal"] == 8443
+        )
+        entry_points = self.files(choice)[1]["entryPoints"]
+        assert isinstance(entry_points, dict)
+        assert entry_points["web"] == {
+            "address": ":8080",
+            "http": {"redirections": {"entryPoint": {"to": f":{https}", "scheme": "https"}}},
+        }
+        assert entry_points.keys() == {"web", "websecure", "status"}
+
+    def test_reads_one_file_and_asks_nobody(self, choice: str) -> None:
+        static = self.files(choice)[1]
+        assert static["providers"] == {"file": {"filename": "/run/config/routes.yml", "watch": False}}
+        assert static["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
+        assert "api" not in static, "neither dashboard nor API"
+
+    def test_publishes_where_the_settings_say(self) -> None:
+        ports = {
+            choice: [(port["ip"], port["external"]) for port in built(choice).service("traefik").tables("ports")]
+            for choice in ("dev", "prod", "remote")
+        }
+        assert ports == {
+            "dev": [("127.0.0.1", 80), ("127.0.0.1", 443)],
+            "prod": [("0.0.0.0", 80), ("0.0.0.0", 443)],
+            "remote": [("192.0.2.4", 8081), ("192.0.2.4", 8444)],
+        }
+
+    def test_pings_itself(self, choice: str) -> None:
+        container = built(choice).service("traefik")
+        assert container.table("healthcheck")["tests"] == [
+            "CMD",
+            "traefik",
+            "healthcheck",
+            "--configfile=/run/config/traefik.yml",
+        ]
+        assert self.files(choice)[1]["ping"] == {"entryPoint": "status"}
+
+    def test_status_is_not_published(self, choice: str) -> None:
+        static = self.files(choice)[1]
+        entry_points = static["entryPoints"]
+        assert isinstance(entry_points, dict)
+        published = {f":{port['internal']}" for port in built(choice).service("traefik").tables("ports")}
+        assert entry_points["status"]["address"] not in published
+
+    def test_jellyfin_trusts_the_network_it_shares_with_the_edge(self) -> None:
+        pool = built("dev").of("Network")["network-apps"].tables("ipamConfigs")[0]["subnet"]
+        trusted = re.findall(r"<string>(.*)</string>", built("dev").seed("jellyfin").files["/run/config/network.xml"])
+        assert trusted == [pool]

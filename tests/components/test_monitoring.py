@@ -1,0 +1,314 @@
+"""Scrape targets are made from the services; rules, dashboards and receivers are whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components import monitoring
+from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
+from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
+
+SCRAPED = {
+    "prometheus": "localhost:9090",
+    "jellyfin": "jellyfin:8096",
+    "node-exporter": "node-exporter:9100",
+    "cadvisor": "cadvisor:8080",
+    "blackbox-exporter": "blackbox-exporter:9115",
+    "alertmanager": "alertmanager:9093",
+    "grafana": "grafana:3000",
+    "traefik": "traefik:8082",
+}
+PROBED = {
+    "sonarr": "http://sonarr:8989/ping",
+    "radarr": "http://radarr:7878/ping",
+    "prowlarr": "http://prowlarr:9696/ping",
+    "qbittorrent": "http://vpn:8080/",
+}
+UNWATCHED = {
+    "vpn": "its health check is the tunnel, and qbittorrent is probed through it",
+    "vpn-peer": "exists in dev only",
+    "cadvisor-socket-proxy": "without it cAdvisor names no container",
+}
+"""Services that nothing scrapes and nothing probes, and why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A scrape job: its targets by service, and the rest of it."""
+
+    targets: dict[str, str]
+    path: str
+    whole: dict[str, object]
+
+
+def parse(text: str) -> dict[str, Job]:
+    """The jobs of a Prometheus configuration, by name."""
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    assert len({job["job_name"] for job in jobs}) == len(jobs), "two jobs of one name"
+    return {
+        job["job_name"]: Job(
+            targets={
+                group.get("labels", {}).get("service", job["job_name"]): target
+                for group in job["static_configs"]
+                for target in group["targets"]
+            },
+            path=job.get("metrics_path", "/metrics"),
+            whole=job,
+        )
+        for job in jobs
+    }
+
+
+def jobs(**services: ServiceArgs) -> dict[str, Job]:
+    """The jobs for these services."""
+    made: list[str] = []
+
+    def program(site: Site) -> None:
+        made.append(monitoring.prometheus_configuration([Service(*one, site) for one in services.items()]))
+
+    declare(program)
+    return parse(made[0])
+
+
+METRICS = dataclasses.replace(GOOD, metrics=Metrics(port=1234, path="/stats"))
+PROBE = dataclasses.replace(GOOD, probe=Probe(port=1234, path="/alive"))
+
+
+class TestTargets:
+    def test_metrics_are_scraped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "monitoring")
+        job = jobs(newcomer=METRICS)["newcomer"]
+        assert job.targets == {"newcomer": "newcomer:1234"}
+        assert job.path == "/stats"
+
+    def test_probes_are_asked_through_the_blackbox_exporter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "apps")
+        job = jobs(newcomer=PROBE, sonarr=PROBE)["probe"]
+        assert job.targets == {"newcomer": "http://newcomer:1234/alive", "sonarr": "http://sonarr:1234/alive"}
+        assert job.path == "/probe"
+        assert job.whole["params"] == {"module": ["http_2xx"]}
+        assert job.whole["relabel_configs"] == [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            {"source_labels": ["__param_target"], "target_label": "instance"},
+            {"target_label": "__address__", "replacement": "blackbox-exporter:9115"},
+        ]
+
+    def test_neither_is_neither(self) -> None:
+        made = jobs(sonarr=GOOD)
+        assert made.keys() == {"prometheus", "probe"}
+        assert made["probe"].targets == {}
+
+    def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "apps", "egress")
+        with pytest.raises(
+            ValueError, match=r"components/networks\.py: newcomer has metrics but is not on monitoring"
+        ):
+            jobs(newcomer=METRICS)
+
+    def test_a_probe_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        add_to_table(monkeypatch, "newcomer", "data", "egress")
+        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer is probed but shares no network"):
+            jobs(newcomer=PROBE)
+
+    def test_a_rider_is_probed_at_what_it_rides(self) -> None:
+        made: list[str] = []
+
+        def program(site: Site) -> None:
+            carrier = Service("vpn", GOOD, site)
+            rider = Service("rider", dataclasses.replace(PROBE, network=SharesNetworkOf(service=carrier)), site)
+            made.append(monitoring.prometheus_configuration([rider]))
+
+        declare(program)
+        assert parse(made[0])["probe"].targets == {"rider": "http://vpn:1234/alive"}
+
+
+class TestOfAStack:
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_scrapes_and_probes_every_service(self, choice: str) -> None:
+        stack = built(choice)
+        made = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        probes = made.pop("probe")
+        assert {name: job.targets[name] for name, job in made.items()} == SCRAPED
+        assert all(len(job.targets) == 1 for job in made.values())
+        assert probes.targets == PROBED
+        assert stack.of("Service").keys() - SCRAPED.keys() - PROBED.keys() <= UNWATCHED.keys()
+        assert not UNWATCHED.keys() & (SCRAPED.keys() | PROBED.keys())
+
+    def test_the_probes_module_exists(self) -> None:
+        stack = built("dev")
+        modules = yaml.safe_load(stack.seed("blackbox-exporter").files["/run/config/blackbox.yml"])["modules"]
+        made = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        assert made["probe"].whole["params"] == {"module": list(modules)}
+
+    def test_alerts_go_to_the_alertmanager(self) -> None:
+        stack = built("dev")
+        whole = yaml.safe_load(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        assert whole["alerting"] == {
+            "alertmanagers": [{"static_configs": [{"targets": [SCRAPED["alertmanager"]]}]}],
+        }
+        assert whole["rule_files"] == ["/run/config/alerts.yml"]
+
+    def test_retention_is_the_setting(self) -> None:
+        flags = {choice: built(choice).service("prometheus").texts("command") for choice in ("dev", "prod")}
+        assert "--storage.tsdb.retention.time=15d" in flags["dev"]
+        assert "--storage.tsdb.retention.time=60d" in flags["prod"]
+
+    def test_the_socket_proxy_answers_its_consumer_four_read_calls(self) -> None:
+        flags = built("dev").service("cadvisor-socket-proxy").texts("command")
+        assert "-allowfrom=cadvisor" in flags
+        (allowed,) = (flag.removeprefix("-allowGET=") for flag in flags if flag.startswith("-allowGET="))
+        identity = "0f" * 32
+        for path in ("/version", "/info", "/containers/json", f"/containers/{identity}/json"):
+            assert re.fullmatch(allowed, f"/v1.41{path}")
+        for path in (
+            f"/containers/{identity}/logs",
+            f"/containers/{identity}/archive",
+            f"/containers/{identity}/export",
+            "/containers/nexus-dev-vpn/json",
+            "/images/json",
+            "/secrets",
+            "/volumes",
+            "/containers/json/../../secrets",
+        ):
+            assert not re.fullmatch(allowed, path)
+            assert not re.fullmatch(allowed, f"/v1.41{path}")
+        methods = {flag.split("=")[0] for flag in flags if flag.startswith("-allow")}
+        assert methods == {"-allowfrom", "-allowGET", "-allowHEAD", "-allowhealthcheck"}
+
+    @pytest.mark.parametrize(("choice", "named"), [("dev", True), ("containerd", False)])
+    def test_cadvisor_reads_layers_where_the_engine_has_them(self, choice: str, named: bool) -> None:
+        layers = "/var/lib/docker/image/overlay2/layerdb"
+        assert (layers in built(choice).service("cadvisor").mounts) is named
+
+
+PROMETHEUS = ROOT / "config" / "prometheus"
+RULES = [
+    rule for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"] for rule in group["rules"]
+]
+RULE_TESTS = [
+    case
+    for test in yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text())["tests"]
+    for case in test["alert_rule_test"]
+]
+
+SILENT_BESIDE = {"ContainerRestarting": "its one case has three series, of which one fires"}
+"""Rules whose silence is tested beside another series' alert, and how."""
+
+
+class TestAlerts:
+    def test_there_are_five_or_more_of_different_names(self) -> None:
+        assert len({rule["alert"] for rule in RULES}) == len(RULES) >= 5
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+    def test_each_is_whole(self, rule: dict[str, dict[str, str]]) -> None:
+        assert rule["expr"]
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+    def test_each_is_tested_firing_and_silent(self, rule: dict[str, str]) -> None:
+        # By promtool, which runs where there is one (tests/integration).
+        cases = [case for case in RULE_TESTS if case["alertname"] == rule["alert"]]
+        assert any(case["exp_alerts"] for case in cases), "never seen firing"
+        assert any(not case["exp_alerts"] for case in cases) is (rule["alert"] not in SILENT_BESIDE)
+
+    def test_every_tested_one_exists(self) -> None:
+        assert {case["alertname"] for case in RULE_TESTS} == {rule["alert"] for rule in RULES}
+
+    def test_are_delivered_as_they_are(self) -> None:
+        delivered = built("dev").seed("prometheus").files["/run/config/alerts.yml"]
+        assert delivered == (PROMETHEUS / "alerts.yml").read_text()
+
+
+DASHBOARDS = sorted((ROOT / "config" / "grafana" / "dashboards").glob("*.json"))
+
+
+class TestDashboards:
+    def source(self) -> dict[str, object]:
+        """The one data source that is provisioned."""
+        files = built("dev").seed("grafana").files
+        (source,) = json.loads(files["/run/config/provisioning/datasources/prometheus.yaml"])["datasources"]
+        assert isinstance(source, dict)
+        return source
+
+    def test_there_is_one(self) -> None:
+        assert DASHBOARDS
+
+    def test_the_data_source_is_prometheus(self) -> None:
+        assert self.source()["url"] == "http://prometheus:9090"
+        assert self.source()["type"] == "prometheus"
+
+    @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+    def test_every_panel_asks_the_data_source(self, path: Path) -> None:
+        dashboard = json.loads(path.read_text())
+        wanted = {"type": self.source()["type"], "uid": self.source()["uid"]}
+        assert dashboard["title"]
+        assert dashboard["uid"]
+        panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+        assert panels
+        for panel in panels:
+            assert panel["title"]
+            assert panel["datasource"] == wanted
+            assert panel["targets"]
+            for target in panel["targets"]:
+                assert target["expr"]
+                assert target.get("datasource", wanted) == wanted
+        identities = [panel["id"] for panel in dashboard["panels"]]
+        assert len(set(identities)) == len(identities)
+
+    def test_are_delivered_where_grafana_looks(self) -> None:
+        files = built("dev").seed("grafana").files
+        (provider,) = json.loads(files["/run/config/provisioning/dashboards/nexus.yaml"])["providers"]
+        folder = provider["options"]["path"]
+        assert {path for path in files if path.startswith(f"{folder}/")} == {
+            f"{folder}/{path.name}" for path in DASHBOARDS
+        }
+        assert built("dev").service("grafana").env["GF_PATHS_PROVISIONING"] == "/run/config/provisioning"
+
+    def test_grafana_fetches_nothing(self) -> None:
+        env = built("dev").service("grafana").env
+        assert env["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+        assert env["GF_ANALYTICS_REPORTING_ENABLED"] == "false"
+        assert env["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
+class TestReceivers:
+    def receiver(self, choice: str) -> tuple[dict[str, object], dict[str, str]]:
+        """The receiver that the route ends at, and the secret files."""
+        files = built(choice).seed("alertmanager").files
+        whole = yaml.safe_load(files.pop("/run/config/alertmanager.yml"))
+        (receiver,) = whole["receivers"]
+        assert isinstance(receiver, dict)
+        assert whole["route"]["receiver"] == receiver["name"]
+        return {key: value for key, value in receiver.items() if key != "name"}, files
+
+    def test_none(self) -> None:
+        assert self.receiver("dev") == ({}, {})
+
+    @pytest.mark.parametrize("choice", ["wireguard-mullvad", "prod"])
+    def test_webhook(self, choice: str) -> None:
+        receiver, files = self.receiver(choice)
+        assert receiver == {"webhook_configs": [{"url_file": "/run/secrets/webhook_url"}]}
+        assert files == {"/run/secrets/webhook_url": CHOICES[choice].secrets["nexus:alert-webhook-url"]}
+
+    def test_email(self) -> None:
+        receiver, files = self.receiver("email")
+        assert receiver == {
+            "email_configs": [
+                {
+                    "to": "admin@example.org",
+                    "from": "nexus@example.org",
+                    "smarthost": "smtp.example.org:587",
+                    "auth_username": "nexus",
+                    "auth_password_file": "/run/secrets/smtp_password",
+                }
+            ]
+        }
+        assert files == {"/run/secrets/smtp_password": CHOICES["email"].secrets["nexus:smtp-password"]}

@@ -1,0 +1,174 @@
+"""The stacks that the integration tests run against, brought up and destroyed by the commands that users run.
+
+Two stacks in all: `test`, which lives for the whole run, and `test2` beside it for what breaks or removes a stack.
+Everything they make carries their names, and what a killed run left is removed before the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import docker
+import docker.errors
+import pytest
+import yaml
+
+from tests.integration import probes
+from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
+
+ORDER: Final = (
+    "test_room",
+    "test_up",
+    "test_policies_preview",
+    "test_hardening",
+    "test_secrets",
+    "test_networks",
+    "test_edge",
+    "test_storage",
+    "test_downloads",
+    "test_monitoring",
+    "test_bad_input",
+    "test_alerts",
+    "test_two_stacks",
+    "test_recovery",
+)
+"""Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts this folder's modules into their order and leaves the order within them, and all other tests, alone."""
+    mine = [item for item in items if item.path.parent == Path(__file__).parent]
+    others = [item for item in items if item.path.parent != Path(__file__).parent]
+    mine.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER))
+    items[:] = others + mine
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[docker.DockerClient]:
+    """The Docker Engine; without one the tests are skipped, or fail where CI=true promises that there is one."""
+    try:
+        connection = docker.DockerClient(base_url=DOCKER_HOST, timeout=120)
+        connection.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        message = (
+            f"the integration tests need a Docker Engine and none answers at {DOCKER_HOST} "
+            f"({' '.join(str(error).split())}); run `scripts/docker-engine`, which starts it or says how to get it"
+        )
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def alone() -> Iterator[None]:
+    """One run of these tests at a time: they share names, ports and address ranges."""
+    path = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"nexus-integration-{os.getuid()}.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail(f"another run of the integration tests holds {path}; wait for it to end")
+        yield
+
+
+@pytest.fixture(scope="session")
+def checkout_before(client: docker.DockerClient) -> str:
+    """`git status` before the first command of a stack ran."""
+    return git_status()
+
+
+def git_status() -> str:
+    """What git says of the checkout, untracked files included."""
+    done = subprocess.run(
+        ["git", "status", "--porcelain=v1", "--untracked-files=all"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def stack(
+    client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The stack `test`: up and healthy. A test that breaks it heals it."""
+    made = Stack(
+        name="test",
+        directory=tmp_path_factory.mktemp("nexus"),
+        client=client,
+        http_port=free_port(42080),
+        https_port=free_port(42443),
+        pool="172.31.224.0/20",
+    )
+    with own(made):
+        succeeded(made.run("up", "--stack-file", str(made.file), limit=FIRST_UP_LIMIT))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def image_source(stack: Stack) -> object:
+    """Where the first stack's images come from, so that the others need not look for registries again."""
+    mine = stack.state / "stacks" / stack.name / f"Pulumi.{stack.name}.yaml"
+    tree = yaml.safe_load(mine.read_text(encoding="utf-8"))
+    source: object = tree["config"].get("nexus:images", {})
+    return source
+
+
+@pytest.fixture(scope="session")
+def dead_exporter(stack: Stack) -> str:
+    """The name of a service of the first stack that has been stopped. test_alerts.py heals it."""
+    name = "node-exporter"
+    stack.container(name).stop()
+    return name
+
+
+@pytest.fixture(scope="session")
+def second(stack: Stack, image_source: object) -> Iterator[Stack]:
+    """The stack `test2`, the same user's: its stack file is written, and nothing of it is up yet."""
+    made = replace(
+        stack,
+        name="test2",
+        http_port=free_port(43080),
+        https_port=free_port(43443),
+        pool="172.31.208.0/20",
+        more={"nexus:images": image_source},
+    )
+    with own(made):
+        yield made
+
+
+@contextmanager
+def own(made: Stack) -> Iterator[None]:
+    """Room for a stack of the tests, and nothing left of it afterwards, its data included."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "nexus"
+    theirs = Path(os.environ.get("NEXUS_STATE") or home) / "stacks" / made.name
+    if theirs.exists():
+        pytest.fail(
+            f"{theirs}: you have a stack named {made.name}, and the integration tests would remove its data; "
+            "destroy it, move that directory away, and try again"
+        )
+    probes.sweep(made.client, made.name)
+    made.sweep()
+    made.write()
+    try:
+        yield
+        if made.containers():
+            made.destroy()
+            assert made.leftovers(volumes=False) == [], "destroy left containers or networks"
+    finally:
+        probes.sweep(made.client, made.name)
+        made.sweep()

@@ -1,0 +1,266 @@
+"""The network table, walked from inside: who can reach whom, on every address and every listening port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from docker.models.containers import Container
+from docker.models.networks import Network
+
+from components.networks import TABLE, may_talk, rows_of
+from tests.integration.probes import Outside, outside, probe
+from tests.integration.stacks import Stack, service_of
+
+pytestmark = pytest.mark.integration
+
+TIMEOUT: Final = 2.0
+"""Seconds for one connection: a packet that is dropped costs all of them, and all are tried at once."""
+AT_ONCE: Final = 4
+
+LISTENING: Final = """
+import ipaddress, json, pathlib
+found = []
+for table in ("tcp", "tcp6"):
+    path = pathlib.Path("/proc/net", table)
+    for line in path.read_text().splitlines()[1:] if path.exists() else []:
+        fields = line.split()
+        host, _, port = fields[1].partition(":")
+        if fields[3] == "0A":
+            raw = b"".join(int(host[i:i + 8], 16).to_bytes(4, "little") for i in range(0, len(host), 8))
+            address = ipaddress.ip_address(raw)
+            address = getattr(address, "ipv4_mapped", None) or address
+            found.append(["*" if address.is_unspecified else str(address), int(port, 16)])
+print(json.dumps(sorted(set(map(tuple, found)))))
+"""
+
+REACH: Final = """
+import concurrent.futures, errno, json, os, pathlib, socket, sys, threading, time
+asked = json.loads(sys.argv[1])
+
+def connect(target):
+    host, port = target
+    # A listener that takes one connection at a time refuses the next one for a moment.
+    for _ in range(3):
+        try:
+            with socket.create_connection((host, port), timeout=asked["timeout"]):
+                return "connected"
+        except TimeoutError:
+            return "timeout"
+        except ConnectionRefusedError:
+            outcome = "refused"
+            time.sleep(0.3)
+        except OSError as error:
+            return errno.errorcode.get(error.errno, str(error))
+    return outcome
+
+resolved = {}
+
+def resolve(name):
+    try:
+        resolved[name] = sorted({item[4][0] for item in socket.getaddrinfo(name, None, socket.AF_INET)})
+    except OSError:
+        resolved[name] = []
+
+# Looking up a name cannot be given a time limit, so the threads are left behind.
+for name in asked["names"]:
+    threading.Thread(target=resolve, args=(name,), daemon=True).start()
+began = time.monotonic()
+with concurrent.futures.ThreadPoolExecutor(128) as pool:
+    outcomes = list(pool.map(connect, asked["targets"]))
+while len(resolved) < len(asked["names"]) and time.monotonic() < began + 3 * asked["timeout"]:
+    time.sleep(0.05)
+routes = [line.split() for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]]
+print(json.dumps({
+    "outcomes": outcomes,
+    "resolved": dict(resolved),
+    "default_routes": [route[0] for route in routes if route[1] == "00000000" and route[7] == "00000000"],
+}), flush=True)
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A service with a network of its own, as it really is."""
+
+    service: str
+    container: Container
+    addresses: dict[str, str]
+    """Network of the table to address."""
+    listening: tuple[tuple[str, int], ...]
+    """Address (`*` for all) and TCP port, without what listens on loopback only."""
+
+    def targets(self) -> Iterator[tuple[str, str, int]]:
+        """Network, address and port of everything it offers."""
+        for network, address in self.addresses.items():
+            for bound, port in self.listening:
+                if bound in ("*", address):
+                    yield network, address, port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What one source sees of the others."""
+
+    source: Node
+    outcomes: dict[tuple[str, str, str, int], str]
+    """By target service, network, address and port."""
+    resolved: dict[str, list[str]]
+    default_routes: list[str]
+    way_out: str
+    """What came of a connection to the outside listener."""
+
+
+def survey(stack: Stack) -> list[Node]:
+    """Every service with a network of its own, with its addresses and what it listens on."""
+    containers = [
+        item for item in stack.containers() if not item.attrs["HostConfig"]["NetworkMode"].startswith("container:")
+    ]
+
+    def look(container: Container) -> Node:
+        container.reload()
+        found = probe(stack, container, LISTENING)
+        assert isinstance(found, list)
+        prefix = stack.physical("")
+        return Node(
+            service=service_of(container),
+            container=container,
+            addresses={
+                name.removeprefix(prefix): network["IPAddress"]
+                for name, network in container.attrs["NetworkSettings"]["Networks"].items()
+            },
+            listening=tuple((str(ip), int(port)) for ip, port in found if not str(ip).startswith("127.")),
+        )
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(look, containers))
+
+
+def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Outside) -> list[Sight]:
+    """Lets each source try everything that every other node offers, its name, and the outside."""
+
+    def look(source: Node) -> Sight:
+        others = [node for node in nodes if node.service != source.service]
+        targets = [(node.service, *target) for node in others for target in node.targets()]
+        asked = {
+            "targets": [*((address, port) for _, _, address, port in targets), (far.address, far.port)],
+            "names": [node.service for node in others],
+            "timeout": TIMEOUT,
+        }
+        seen = probe(stack, source.container, REACH, asked)
+        assert isinstance(seen, dict)
+        *outcomes, way_out = seen["outcomes"]
+        return Sight(
+            source=source,
+            outcomes=dict(zip(targets, outcomes, strict=True)),
+            resolved=seen["resolved"],
+            default_routes=seen["default_routes"],
+            way_out=way_out,
+        )
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(look, sources))
+
+
+def faults(sight: Sight, nodes: Sequence[Node]) -> Iterator[str]:
+    """Where what a source sees is not what the table says."""
+    source = sight.source.service
+    mine = {row.name for row in rows_of(source)}
+    for (target, network, address, port), outcome in sight.outcomes.items():
+        where = f"{source} to {target} on {network} ({address}:{port}): {outcome}"
+        if network in mine and may_talk(source, target):
+            if outcome != "connected":
+                yield f"{where}, but the table lets them talk there"
+        # Refused is an answer too: the packet got there.
+        elif outcome in ("connected", "refused"):
+            yield f"{where}, but the table keeps them apart there"
+    for node in nodes:
+        known = bool(set(sight.resolved.get(node.service, ())) & set(node.addresses.values()))
+        # The VPN container asks its own resolver, through the tunnel: it knows no name of the stack.
+        if known and not may_talk(source, node.service):
+            yield f"{source} resolves the name {node.service}, but the table keeps them apart"
+        if not known and source not in ("vpn", node.service) and may_talk(source, node.service):
+            yield f"{source} does not resolve the name {node.service}, but the table lets them talk"
+    if all(row.internal for row in rows_of(source)):
+        if sight.default_routes:
+            yield f"{source} has a default route through {sight.default_routes}, but only internal networks"
+        if sight.way_out != "ENETUNREACH":
+            yield f"{source} to the outside: {sight.way_out}, but it has only internal networks"
+    elif not sight.default_routes:
+        yield f"{source} has no default route, but a network that is not internal"
+
+
+@pytest.fixture(scope="module")
+def far(stack: Stack) -> Iterator[Outside]:
+    with outside(stack) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def nodes(stack: Stack) -> list[Node]:
+    return survey(stack)
+
+
+def test_everything_is_on_the_networks_of_the_table(nodes: list[Node]) -> None:
+    assert {node.service: set(node.addresses) for node in nodes} == {
+        service: {row.name for row in rows_of(service)} for service in {name for row in TABLE for name in row.members}
+    }
+    assert [node.service for node in nodes if not list(node.targets())] == []
+
+
+def test_the_matrix_is_what_the_table_says(stack: Stack, nodes: list[Node], far: Outside) -> None:
+    sights = walk(stack, nodes, nodes, far)
+    pairs = {(sight.source.service, target) for sight in sights for target, *_ in sight.outcomes}
+    assert len(pairs) == len(nodes) * (len(nodes) - 1)
+    outcomes = [outcome for sight in sights for outcome in sight.outcomes.values()]
+    print(f"{len(pairs)} pairs, {len(outcomes)} connections tried, {outcomes.count('connected')} made")
+    assert [fault for sight in sights for fault in faults(sight, nodes)] == []
+    assert "connected" in outcomes
+
+
+@contextmanager
+def attached(network: Network, container: Container) -> Iterator[None]:
+    """A container on one more network than the program put it on."""
+    network.connect(container)
+    try:
+        yield
+    finally:
+        network.disconnect(container, force=True)
+
+
+def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Outside) -> None:
+    """The walk reports what it is there to report: Grafana is put on `egress`, beside the apps and with a way out."""
+    egress = stack.client.networks.list(names=[stack.physical("egress")])[0]
+    grafana = stack.container("grafana")
+    with attached(egress, grafana):
+        nodes = survey(stack)
+        by_name = {node.service: node for node in nodes}
+        assert "egress" in by_name["grafana"].addresses
+        sights = walk(stack, [by_name["grafana"], by_name["sonarr"]], nodes, far)
+        found = "\n".join(fault for sight in sights for fault in faults(sight, nodes))
+    assert "grafana to sonarr on egress" in found
+    assert "sonarr to grafana on egress" in found
+    assert "grafana resolves the name sonarr" in found
+    assert "grafana has a default route" in found
+    grafana.reload()
+    assert set(grafana.attrs["NetworkSettings"]["Networks"]) == {stack.physical("monitoring")}
+
+
+def test_the_outside_listener_can_be_reached_at_all(stack: Stack, far: Outside) -> None:
+    """What nobody reaches proves nothing: from its own network the listener answers."""
+    asked = {"targets": [(far.address, far.port)], "names": [], "timeout": TIMEOUT}
+    seen = probe(stack, far.container, REACH, asked)
+    assert isinstance(seen, dict)
+    assert seen["outcomes"] == ["connected"]
+
+
+def test_the_networks_are_the_tables(stack: Stack) -> None:
+    networks = stack.client.networks.list(names=[stack.physical("")])
+    internal = {str(item.name).removeprefix(stack.physical("")): item.attrs["Internal"] for item in networks}
+    internal.pop("outside", None)
+    assert internal == {row.name: row.internal for row in TABLE}

@@ -1,0 +1,194 @@
+"""The policy pack on the real engine: `preview` and `up` refuse what a rule forbids, and let everything else pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import docker
+import pytest
+
+from policies.rules import POLICIES
+from tests.integration.stacks import ROOT
+
+pytestmark = pytest.mark.integration
+
+PROGRAMS: Final = ROOT / "tests" / "policies" / "programs"
+PREFIX: Final = "nexus-policy-test-"
+OURS: Final[dict[str, str | list[str] | bool]] = {"name": PREFIX}
+LITERAL: Final = "swordfish"
+"""Part of every value that the programs write out: no message may hold it."""
+
+RULES: Final = frozenset(policy.name for policy in POLICIES)
+BROKEN: Final = (
+    # program, resource, property, rule
+    ("no-engine-socket", "peeper", "mounts[0].source", "no-engine-socket"),
+    ("no-engine-socket-by-volume", "disguise", "driverOpts.device", "no-engine-socket"),
+    ("no-engine-socket-by-service", "swarmer", "taskSpec.containerSpec.mounts[0].source", "no-engine-socket"),
+    ("no-literal-secret", "talker", "envs[1] (ADMIN_PASSWORD)", "no-literal-secret"),
+    ("no-url-credentials", "talker", "labels[0].value (database)", "no-url-credentials"),
+    ("no-private-key", "talker", "command[2]", "no-private-key"),
+    ("no-known-token", "talker", "healthcheck.tests[3]", "no-known-token"),
+    ("no-random-literal", "talker", "envs[0] (REMOTE)", "no-random-literal"),
+)
+
+
+@pytest.fixture(scope="module")
+def environment(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The project's toolchain, with a backend of its own; nothing left of a run that was killed."""
+    for network in client.networks.list(filters=OURS):
+        network.remove()
+    done = subprocess.run(
+        ["bash", "-c", ". scripts/env.sh && command -v pulumi >&2 && env -0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        message = "the policy pack's integration tests need the Pulumi engine; run `scripts/setup`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    found = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
+    backend = tmp_path_factory.mktemp("backend")
+    return found | {"PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "of this test only"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A copy of a program, as a project with a stack `test`: the checkout stays as it is."""
+
+    directory: Path
+    environment: dict[str, str]
+
+    def run(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """`pulumi COMMAND`, stdout and stderr in one."""
+        return subprocess.run(
+            ["pulumi", *command.split(), *options, "--non-interactive", "--color", "never"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def judged(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """The same under the project's policy pack."""
+        return self.run(command, "--policy-pack", str(ROOT / "policies"), *options)
+
+
+@pytest.fixture
+def project(environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Program]:
+    """The program that the test's parameter names."""
+    directory = tmp_path / "program"
+    shutil.copytree(PROGRAMS / request.param, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    # The project's name is part of the backend's paths: one for each program.
+    (directory / "Pulumi.yaml").write_text(
+        f"name: policy-test-{request.param}\n"
+        f"runtime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
+        encoding="utf-8",
+    )
+    program = Program(directory=directory, environment=environment)
+    made = program.run("stack init test")
+    assert made.returncode == 0, made.stdout
+    yield program
+    gone = program.run("destroy", "--yes", "--skip-preview", "--remove")
+    assert gone.returncode == 0, gone.stdout
+
+
+def leftovers(client: docker.DockerClient) -> list[str]:
+    """What of these programs exists on the Docker Engine."""
+    return [
+        str(found.name)
+        for kind in (
+            client.containers.list(all=True, filters=OURS),
+            client.networks.list(filters=OURS),
+            client.volumes.list(filters=OURS),
+        )
+        for found in kind
+    ]
+
+
+def violations(output: str) -> list[str]:
+    """The lines of the engine's report that name a rule: `- [mandatory] [severity: …]  RULE  (TYPE: RESOURCE)`."""
+    return [line.strip() for line in output.splitlines() if line.strip().startswith("- [mandatory]")]
+
+
+def advised(output: str) -> list[str]:
+    """Rules that could not be run to the end show as advice."""
+    return [line for line in output.splitlines() if "[advisory]" in line or "can't run policy" in line]
+
+
+@pytest.mark.parametrize(
+    ("project", "resource", "place", "rule"), BROKEN, ids=[program for program, *_ in BROKEN], indirect=["project"]
+)
+def test_preview_and_up_refuse(
+    project: Program, client: docker.DockerClient, resource: str, place: str, rule: str
+) -> None:
+    for command in (["preview"], ["up", "--yes", "--skip-preview"]):
+        done = project.judged(*command)
+        assert done.returncode != 0, done.stdout
+        (line,) = violations(done.stdout)
+        assert f" {rule} " in line
+        assert line.endswith(f": {resource})")
+        assert f"{resource}: {place} " in done.stdout
+        assert not advised(done.stdout)
+        assert LITERAL not in done.stdout
+        assert leftovers(client) == []
+
+
+@pytest.mark.parametrize("project", ["unknown-beside-known"], indirect=True)
+def test_unknown_values_hide_nothing(project: Program) -> None:
+    done = project.judged("preview")
+    assert done.returncode != 0, done.stdout
+    assert not advised(done.stdout)
+    for place in ("mounts[1].source", "envs[1] (ADMIN_PASSWORD)", "command[2]"):
+        assert f"peeper: {place} " in done.stdout
+    assert {rule for rule in RULES if any(f" {rule} " in line for line in violations(done.stdout))} == {
+        "no-engine-socket",
+        "no-literal-secret",
+    }
+    assert LITERAL not in done.stdout
+
+
+@pytest.mark.parametrize("project", ["known-only-at-up"], indirect=True)
+def test_what_a_preview_cannot_know_is_refused_by_up(project: Program, client: docker.DockerClient) -> None:
+    seen = project.judged("preview")
+    assert seen.returncode == 0, seen.stdout
+    assert not violations(seen.stdout)
+    done = project.judged("up", "--yes", "--skip-preview")
+    assert done.returncode != 0, done.stdout
+    (line,) = violations(done.stdout)
+    assert " no-literal-secret " in line
+    assert "talker: envs[1] (API_KEY) " in done.stdout
+    assert leftovers(client) == [f"{PREFIX}later"]  # made before the container was refused
+
+
+@pytest.mark.parametrize("project", ["good"], indirect=True)
+def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
+    done = project.judged("preview")
+    assert done.returncode == 0, done.stdout
+    assert not violations(done.stdout)
+    assert not advised(done.stdout)
+    assert "nexus@" in done.stdout, "the pack did not run"
+
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps({"no-engine-socket": {"exemptions": []}}), encoding="utf-8")
+    strict = project.judged("preview", "--policy-pack-config", str(settings))
+    assert strict.returncode != 0, strict.stdout
+    assert "cadvisor-socket-proxy-container: mounts[0].source " in strict.stdout
+
+    entry = {"name": "cadvisor-socket-proxy-container", "image": "wollomatic/socket-proxy"}
+    settings.write_text(json.dumps({"no-engine-socket": {"exemptions": [entry]}}), encoding="utf-8")
+    refused = project.judged("preview", "--policy-pack-config", str(settings))
+    assert refused.returncode != 0, refused.stdout
+    assert "reason is required" in refused.stdout

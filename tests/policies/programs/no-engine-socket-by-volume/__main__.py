@@ -1,0 +1,10 @@
+"""Breaks `no-engine-socket`: a volume whose driver binds the directory of the socket."""
+
+import pulumi_docker as docker
+
+docker.Volume(
+    "disguise",
+    name="nexus-policy-test-disguise",
+    driver="local",
+    driver_opts={"type": "none", "o": "bind", "device": "/var/run"},
+)

@@ -1,0 +1,85 @@
+"""The pack as the engine meets it: it starts from its own folder, and lists and runs its rules over the wire."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+import yaml
+from google.protobuf import empty_pb2, struct_pb2
+from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
+from pulumi_policy import EnforcementLevel
+
+from policies.rules import POLICIES
+from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, container
+
+PACK: Final = Path(__file__).resolve().parents[2] / "policies"
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Iterator[analyzer_pb2_grpc.AnalyzerStub]:
+    """The pack, started the way the language host does: a folder, with that folder as working directory."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:0", str(PACK)],
+        cwd=PACK,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        port = process.stdout.readline().strip()
+        assert port.isdigit(), "the pack did not start"
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield analyzer_pb2_grpc.AnalyzerStub(channel)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def _analyze(analyzer: analyzer_pb2_grpc.AnalyzerStub, props: Props) -> list[analyzer_pb2.AnalyzeDiagnostic]:
+    properties = struct_pb2.Struct()
+    properties.update(props)
+    request = analyzer_pb2.AnalyzeRequest(
+        type=CONTAINER, name="sonarr", urn=f"urn:pulumi:dev::nexus::{CONTAINER}::sonarr", properties=properties
+    )
+    return list(analyzer.Analyze(request).diagnostics)
+
+
+def test_the_engine_is_told_every_rule(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
+    info = analyzer.GetAnalyzerInfo(empty_pb2.Empty())
+    assert info.name == "nexus"
+    assert [policy.name for policy in info.policies] == [policy.name for policy in POLICIES]
+    assert {policy.enforcementLevel for policy in info.policies} == {analyzer_pb2.MANDATORY}
+
+
+def test_it_judges_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
+    assert _analyze(analyzer, container()) == []
+    mounts: Json = [UNKNOWN, {"type": UNKNOWN, "source": "/run", "target": UNKNOWN}]
+    found = _analyze(analyzer, container(envs=[UNKNOWN, "PASSWORD=hunter2"], mounts=mounts, labels=UNKNOWN))
+    assert sorted(one.policyName for one in found) == ["no-engine-socket", "no-literal-secret"]
+    assert all(one.enforcementLevel == analyzer_pb2.MANDATORY for one in found)
+
+
+def test_every_rule_explains_itself() -> None:
+    headings = re.findall(r"(?m)^## (\S+)$", (PACK / "README.md").read_text(encoding="utf-8"))
+    assert headings == [policy.name for policy in POLICIES]
+    for policy in POLICIES:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)+", policy.name)
+        assert len(policy.description) > 40
+        assert policy.remediation_steps
+        assert policy.severity
+        assert policy.enforcement_level is EnforcementLevel.MANDATORY
+        assert policy.url == f"policies/README.md#{policy.name}"
+
+
+def test_the_pack_runs_in_the_projects_environment() -> None:
+    project = yaml.safe_load((PACK / "PulumiPolicy.yaml").read_text(encoding="utf-8"))
+    assert project["runtime"] == {"name": "python", "options": {"virtualenv": "../.venv"}}

@@ -1,0 +1,160 @@
+"""scripts/engine.py: the CLI is given the right stack and files, and its state is read as it is written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts import engine as module
+from scripts import stack
+from scripts.console import UserError
+from scripts.engine import CONTAINER, Engine, parse, wrapped
+from scripts.paths import Paths
+from scripts.stack import StackFiles
+from tests.scripts.conftest import SALT
+
+EXPORT = {
+    "version": 3,
+    "deployment": {
+        "secrets_providers": {"type": "passphrase", "state": {"salt": SALT}},
+        "resources": [
+            {
+                "urn": "urn:pulumi:dev::nexus::pulumi:pulumi:Stack::nexus-dev",
+                "type": "pulumi:pulumi:Stack",
+                "outputs": {"urls": {"sonarr": "https://sonarr.localhost"}},
+            },
+            {
+                "urn": f"urn:pulumi:dev::nexus::{CONTAINER}::sonarr",
+                "type": CONTAINER,
+                "id": "abc",
+                "protect": True,
+            },
+            {
+                "urn": f"urn:pulumi:dev::nexus::{CONTAINER}::radarr",
+                "type": CONTAINER,
+                "id": "def",
+                "pendingReplacement": True,
+            },
+        ],
+        "pending_operations": [
+            {
+                "type": "creating",
+                "resource": {
+                    "urn": f"urn:pulumi:dev::nexus::{CONTAINER}::prowlarr",
+                    "inputs": {"name": "nexus-dev-p"},
+                },
+            }
+        ],
+    },
+}
+
+
+def log(paths: Paths) -> list[dict[str, object]]:
+    """What the stand-in for the CLI was called with."""
+    file = Path(paths.environment["FAKE_LOG"])
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def test_a_state_is_read_from_its_export() -> None:
+    state = parse(json.dumps(EXPORT))
+    assert state.ids(CONTAINER) == {"abc", "def"}
+    assert [resource.name for resource in state.of(CONTAINER)] == ["sonarr", "radarr"]
+    assert [(resource.protect, resource.deleted) for resource in state.of(CONTAINER)] == [
+        (True, False),
+        (False, True),
+    ]
+    assert state.outputs == {"urls": {"sonarr": "https://sonarr.localhost"}}
+    assert [str(operation) for operation in state.pending] == ["creating prowlarr"]
+    assert state.interrupted == {"nexus-dev-p"}
+    assert state.salt == SALT
+
+
+def test_a_new_stacks_state_is_empty() -> None:
+    state = parse('{"version": 3, "deployment": {"manifest": {}}}')
+    assert (state.resources, state.pending, state.outputs, state.salt) == ((), (), {}, None)
+
+
+def test_a_stack_is_made_outside_the_checkout(paths: Paths, files: StackFiles) -> None:
+    engine = Engine(paths=paths, files=files)
+    before = {path.name: path.read_bytes() for path in paths.root.iterdir()}
+    assert not engine.exists()
+    engine.ensure()
+    assert engine.exists()
+    assert {path.name: path.read_bytes() for path in paths.root.iterdir()} == before
+    assert stack.read(files.config)["encryptionsalt"] == SALT
+    (call,) = log(paths)
+    assert call["words"] == ["stack", "init", "dev", "--no-select"]
+    assert not str(call["cwd"]).startswith(str(paths.root))
+    engine.ensure()
+    assert len(log(paths)) == 1
+
+
+def test_a_lost_stack_file_takes_its_encryption_from_the_state(engine: Engine, paths: Paths) -> None:
+    (paths.state / "backend/.pulumi/stacks/nexus/dev.json").write_text(json.dumps(EXPORT), encoding="utf-8")
+    engine.files.config.unlink()
+    again = module.open_stack(paths, "dev")
+    assert stack.read(again.files.config)["encryptionsalt"] == SALT
+
+
+def test_a_command_that_fails_is_named_with_its_complaint(engine: Engine) -> None:
+    with pytest.raises(UserError, match=r"pulumi dance failed \(status 1\):\nno such command"):
+        engine.output("dance")
+
+
+def test_locks_are_looked_for_where_the_backend_puts_them(engine: Engine, paths: Paths) -> None:
+    folder = paths.state / "backend/.pulumi/locks/organization/nexus/dev"
+    folder.mkdir(parents=True)
+    (folder / "1.json").touch()
+    (folder / "1.json.attrs").touch()
+    assert [path.name for path in engine.locks()] == ["1.json"]
+    remote = replace(engine, paths=replace(paths, environment={**paths.environment, "PULUMI_BACKEND_URL": "s3://x"}))
+    assert list(remote.locks()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["preview"], ("dev", None, ["preview"])),
+        (["-s", "prod", "preview"], ("prod", None, ["preview"])),
+        (["preview", "--stack=prod", "--diff"], ("prod", None, ["preview", "--diff"])),
+        (["config", "get", "nexus:vpn", "--stack", "t"], ("t", None, ["config", "get", "nexus:vpn"])),
+        (["--stack-file", "/x/y.yaml", "preview"], ("dev", Path("/x/y.yaml"), ["preview"])),
+        (["version"], (None, None, ["version"])),
+        (["stack", "ls"], (None, None, ["stack", "ls"])),
+        (["stack", "output"], ("dev", None, ["stack", "output"])),
+        (["up", "--help"], (None, None, ["up", "--help"])),
+    ],
+)
+def test_the_wrapper_finds_the_stack(
+    paths: Paths, arguments: list[str], expected: tuple[str | None, Path | None, list[str]]
+) -> None:
+    assert wrapped(arguments, "dev") == expected
+
+
+def test_the_wrapper_wants_a_value_for_its_options() -> None:
+    with pytest.raises(UserError, match="--stack: needs a value"):
+        wrapped(["preview", "--stack"], "dev")
+
+
+def test_pulumi_never_sees_a_secret_on_its_command_line(engine: Engine, paths: Paths) -> None:
+    engine.output("config", "set", "--secret", "nexus:smtp-password", given="hunter2\n")
+    assert stack.values(engine.files)["nexus:smtp-password"] == {"secure": "2retnuh"}
+    assert "hunter2" not in json.dumps(log(paths))
+
+
+def test_a_run_shows_each_line_and_gives_its_status(engine: Engine) -> None:
+    lines: list[str] = []
+    assert engine.stream("dance", show=lines.append) == 1
+    assert lines == ["no such command"]
+
+
+def test_the_stand_in_for_the_cli_is_what_runs(paths: Paths) -> None:
+    """Else the tests above would pass for another reason."""
+    done = subprocess.run(
+        ["pulumi", "x"], env=dict(paths.environment) | {"PULUMI_STACK": "x"}, capture_output=True, check=False
+    )
+    assert done.stderr == b"no such command\n"
