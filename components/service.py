@@ -331,6 +331,9 @@ class Service(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=list(args.after),
+                # The name can be taken once only. The provider asks for this where a property changed, but the engine
+                # does not ask the provider when it replaces what a failed creation left.
+                delete_before_replace=True,
                 # The provider takes these for updates in place and then never sends them to the engine.
                 replace_on_changes=["healthcheck", "tmpfs", "init", "cpus", "cpu_period", "cpu_quota"],
             ),
@@ -384,7 +387,7 @@ def one_shot(
         start=script is not None,
         attach=script is not None,
         must_run=False,
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
     )
 
 

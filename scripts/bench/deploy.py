@@ -8,13 +8,14 @@ is asked (direct.py).
 from __future__ import annotations
 
 import dataclasses
+import io
 import ipaddress
 import json
 import os
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,10 +35,8 @@ from scripts.paths import Paths
 NAME: Final = "bench-scratch"
 """The stack of its own. Whatever carries this name on the Docker host is removed, before and after."""
 
-DIRECT_UP: Final = "API: making it all, until healthy"
-OURS_UP: Final = "NEXUS: first up"
-DIRECT_DOWN: Final = "API: removing it"
-OURS_DOWN: Final = "NEXUS: destroy"
+DIRECT: Final = "Docker API"
+OURS: Final = "NEXUS"
 
 _LIMIT: Final = 900
 """Seconds after which an `up` or a `destroy` is given up."""
@@ -47,8 +46,8 @@ _LIMIT: Final = 900
 class Deployments:
     """What was measured, and how many containers, networks and volumes were made each time."""
 
-    up: tuple[Series, Series]
-    down: tuple[Series, Series]
+    up: tuple[Series, ...]
+    down: tuple[Series, ...]
     containers: int
     networks: int
     volumes: int
@@ -61,32 +60,34 @@ def measure(engine: Engine, runs: int) -> Deployments:
 
     Raises UserError where one of them fails; what was made is removed all the same.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in (DIRECT_UP, OURS_UP, DIRECT_DOWN, OURS_DOWN)}
+    up: dict[str, list[float]] = {DIRECT: [], OURS: []}
+    down: dict[str, list[float]] = {DIRECT: [], OURS: []}
     parallel = 4 * len(os.sched_getaffinity(0))  # the engine's own default (pkg/cmd/pulumi/operations/up.go)
     with _scratch(engine) as (mine, client):
         for number in range(1, runs + 1):
-            say(f"deploy: round {number} of {runs}: pulumi up")
-            seconds[OURS_UP].append(_pulumi(mine, "up", "--skip-preview", f"--parallel={parallel}"))
+            turn = f"deploy: round {number} of {runs}"
+            say(f"{turn}: pulumi up")
+            up[OURS].append(_pulumi(mine, "up", "--skip-preview", f"--parallel={parallel}"))
             parts = direct.pieces(json.loads(mine.output("stack", "export", "--show-secrets")))
             same = direct.Direct(client, parts, parallel)
-            say(f"deploy: round {number} of {runs}: pulumi destroy")
-            down = ("destroy", "--exclude-protected", "--skip-preview", f"--parallel={parallel}")
-            seconds[OURS_DOWN].append(_pulumi(mine, *down))
+            say(f"{turn}: pulumi destroy")
+            down[OURS].append(
+                _pulumi(mine, "destroy", "--exclude-protected", "--skip-preview", f"--parallel={parallel}")
+            )
             _forget(mine)
             remove(client)
-            say(f"deploy: round {number} of {runs}: the same through the API")
-            with stopwatch(seconds[DIRECT_UP]):
+            say(f"{turn}: the same through the API")
+            with stopwatch(up[DIRECT]):
                 same.make()
-            say(f"deploy: round {number} of {runs}: removing it through the API")
-            with stopwatch(seconds[DIRECT_DOWN]):
+            say(f"{turn}: removing it through the API")
+            with stopwatch(down[DIRECT]):
                 same.remove()
             remove(client)
-            say(f"deploy: round {number} of {runs}: " + ", ".join(f"{k} {v[-1]:.1f} s" for k, v in seconds.items()))
-    series = {name: Series(name=name, seconds=tuple(values)) for name, values in seconds.items()}
+            say(f"{turn}: up {_last(up)}; destroy {_last(down)}")
     kinds = [part.kind for part in parts]
     return Deployments(
-        up=(series[DIRECT_UP], series[OURS_UP]),
-        down=(series[DIRECT_DOWN], series[OURS_DOWN]),
+        up=_series(up),
+        down=_series(down),
         containers=kinds.count("container"),
         networks=kinds.count("network"),
         volumes=kinds.count("volume"),
@@ -140,8 +141,10 @@ def _scratch(engine: Engine) -> Iterator[tuple[Engine, docker.DockerClient]]:
         )
         source = state / "scratch.yaml"
         stack.write(source, {"config": config})
-        mine = open_stack(paths, NAME, source)
-        certificate.ensure(mine, stack.settings(mine.files).edge.domain, certificate.hosts({}))
+        # What they say to the owner of a stack (keep the passphrase) is not true of this one.
+        with redirect_stdout(io.StringIO()):
+            mine = open_stack(paths, NAME, source)
+            certificate.ensure(mine, stack.settings(mine.files).edge.domain, certificate.hosts({}))
         yield mine, client
 
 
@@ -176,6 +179,14 @@ def _pulumi(engine: Engine, *arguments: str) -> float:
     if run.status:
         raise UserError(f"pulumi {arguments[0]} of the scratch stack failed (status {run.status}):\n{run.text}")
     return run.seconds
+
+
+def _series(seconds: Mapping[str, Sequence[float]]) -> tuple[Series, ...]:
+    return tuple(Series(name=name, seconds=tuple(values)) for name, values in seconds.items())
+
+
+def _last(seconds: Mapping[str, Sequence[float]]) -> str:
+    return ", ".join(f"{name} {values[-1]:.1f} s" for name, values in seconds.items())
 
 
 def _elsewhere(paths: Paths, state: Path) -> Paths:

@@ -83,8 +83,8 @@ def tables(results: Results) -> list[tuple[str, figures.Table]]:
         found.append((title, figures.compare(one.series, (preview.EMPTY, preview.FLAT))))
     if two := results.deployments:
         made = f"{two.containers} containers, {two.networks} networks and {two.volumes} volumes"
-        found.append((f"First `up` of {made}", figures.compare(two.up, (deploy.DIRECT_UP,))))
-        found.append((f"`destroy` of {made}", figures.compare(two.down, (deploy.DIRECT_DOWN,))))
+        found.append((f"First `up` of {made}", figures.compare(two.up, (deploy.DIRECT,))))
+        found.append((f"`destroy` of {made}", figures.compare(two.down, (deploy.DIRECT,))))
     if results.uses is not None:
         found.append((f"Memory after {results.idle} s of idling", memory.memory_table(results.uses)))
     return found
@@ -146,9 +146,9 @@ The same engine, virtual environment, passphrase and kind of backend for all; ea
 Both on a scratch stack in the shape of dev, with ports, networks and a state directory of its own, images pulled
 beforehand, at most {two.parallel} operations at a time (the engine's default on this machine).
 
-- NEXUS: `pulumi up --skip-preview` with the policy pack on an empty state, and `pulumi destroy --exclude-protected`;
-  `make up` runs a preview before.
-- API: the same volumes, networks, containers, files and order of dependencies through the Docker API, from Python.
+- {deploy.OURS}: `pulumi up --skip-preview` on an empty state, and `pulumi destroy --exclude-protected`, both with the
+  policy pack, as `make` runs them (`make up` previews before).
+- {deploy.DIRECT}: the same volumes, networks, containers, files and order of dependencies straight from Python.
   Each container is configured as `docker inspect` showed NEXUS's; health is asked for once a second, as the provider
   does; containers are stopped with the same grace. What only the engine has (its state, generated secrets, looking
   images up) is left out. The provider itself waits 2 s or more before it believes that a network, or the end of one,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,8 +17,8 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 from components.networks import TABLE, may_talk, rows_of
-from tests.integration.probes import Outside, outside, probe
-from tests.integration.stacks import Stack, service_of
+from tests.integration.probes import probe
+from tests.integration.stacks import Stack, service_of, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -74,11 +78,9 @@ with concurrent.futures.ThreadPoolExecutor(128) as pool:
     outcomes = list(pool.map(connect, asked["targets"]))
 while len(resolved) < len(asked["names"]) and time.monotonic() < began + 3 * asked["timeout"]:
     time.sleep(0.05)
-routes = [line.split() for line in pathlib.Path("/proc/net/route").read_text().splitlines()[1:]]
 print(json.dumps({
     "outcomes": outcomes,
     "resolved": dict(resolved),
-    "default_routes": [route[0] for route in routes if route[1] == "00000000" and route[7] == "00000000"],
 }), flush=True)
 os._exit(0)
 """
@@ -104,6 +106,14 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """A listener outside Docker's networks, where only what is routed out of the host gets to."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sight:
     """What one source sees of the others."""
 
@@ -111,7 +121,6 @@ class Sight:
     outcomes: dict[tuple[str, str, str, int], str]
     """By target service, network, address and port."""
     resolved: dict[str, list[str]]
-    default_routes: list[str]
     way_out: str
     """What came of a connection to the outside listener."""
 
@@ -141,7 +150,7 @@ def survey(stack: Stack) -> list[Node]:
         return list(pool.map(look, containers))
 
 
-def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Outside) -> list[Sight]:
+def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Beyond) -> list[Sight]:
     """Lets each source try everything that every other node offers, its name, and the outside."""
 
     def look(source: Node) -> Sight:
@@ -159,7 +168,6 @@ def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Outs
             source=source,
             outcomes=dict(zip(targets, outcomes, strict=True)),
             resolved=seen["resolved"],
-            default_routes=seen["default_routes"],
             way_out=way_out,
         )
 
@@ -187,18 +195,52 @@ def faults(sight: Sight, nodes: Sequence[Node]) -> Iterator[str]:
         if not known and source not in ("vpn", node.service) and may_talk(source, node.service):
             yield f"{source} does not resolve the name {node.service}, but the table lets them talk"
     if all(row.internal for row in rows_of(source)):
-        if sight.default_routes:
-            yield f"{source} has a default route through {sight.default_routes}, but only internal networks"
-        if sight.way_out != "ENETUNREACH":
+        # Engines before 28 give a default route on an internal network too, and drop what takes it.
+        if sight.way_out not in ("ENETUNREACH", "timeout"):
             yield f"{source} to the outside: {sight.way_out}, but it has only internal networks"
-    elif not sight.default_routes:
-        yield f"{source} has no default route, but a network that is not internal"
+    elif sight.way_out != "connected":
+        yield f"{source} to the outside: {sight.way_out}, but it has a network that is not internal"
 
 
 @pytest.fixture(scope="module")
-def far(stack: Stack) -> Iterator[Outside]:
-    with outside(stack) as made:
-        yield made
+def far(stack: Stack) -> Iterator[Beyond]:
+    """A network namespace on a cable of its own (198.18.0.0/15 is for such tests, RFC 2544), with a listener."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        reason = (
+            "the way out is tried against a network namespace, which needs root and `ip` (apt-get install iproute2)"
+        )
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    name, beyond = f"{stack.physical('')}out", Beyond(address="198.18.77.2", port=7070)
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)
+
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    ip("netns", "add", name)
+    serve = f"import socket; s = socket.create_server(('', {beyond.port})); print('ready', flush=True)\n"
+    serve += "while True: s.accept()[0].close()"
+    listener = None
+    try:
+        ip("link", "add", "nexus-out", "type", "veth", "peer", "name", "inside", "netns", name)
+        ip("address", "add", "198.18.77.1/30", "dev", "nexus-out")
+        ip("link", "set", "nexus-out", "up")
+        ip("-n", name, "address", "add", f"{beyond.address}/30", "dev", "inside")
+        ip("-n", name, "link", "set", "inside", "up")
+        listener = subprocess.Popen(
+            ["ip", "netns", "exec", name, sys.executable, "-c", serve], stdout=subprocess.PIPE, text=True
+        )
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "ready\n"
+        yield beyond
+    finally:
+        if listener is not None:
+            listener.terminate()
+            listener.communicate()
+        # With the namespace go its end of the cable and the other one.
+        ip("netns", "delete", name)
+        wait_for(lambda: not os.path.exists("/sys/class/net/nexus-out"), 10, "the test's cable to go")  # noqa: PTH110
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +255,7 @@ def test_everything_is_on_the_networks_of_the_table(nodes: list[Node]) -> None:
     assert [node.service for node in nodes if not list(node.targets())] == []
 
 
-def test_the_matrix_is_what_the_table_says(stack: Stack, nodes: list[Node], far: Outside) -> None:
+def test_the_matrix_is_what_the_table_says(stack: Stack, nodes: list[Node], far: Beyond) -> None:
     sights = walk(stack, nodes, nodes, far)
     pairs = {(sight.source.service, target) for sight in sights for target, *_ in sight.outcomes}
     assert len(pairs) == len(nodes) * (len(nodes) - 1)
@@ -233,7 +275,7 @@ def attached(network: Network, container: Container) -> Iterator[None]:
         network.disconnect(container, force=True)
 
 
-def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Outside) -> None:
+def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Beyond) -> None:
     """The walk reports what it is there to report: Grafana is put on `egress`, beside the apps and with a way out."""
     egress = stack.client.networks.list(names=[stack.physical("egress")])[0]
     grafana = stack.container("grafana")
@@ -246,21 +288,11 @@ def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Outside) -> N
     assert "grafana to sonarr on egress" in found
     assert "sonarr to grafana on egress" in found
     assert "grafana resolves the name sonarr" in found
-    assert "grafana has a default route" in found
     grafana.reload()
     assert set(grafana.attrs["NetworkSettings"]["Networks"]) == {stack.physical("monitoring")}
-
-
-def test_the_outside_listener_can_be_reached_at_all(stack: Stack, far: Outside) -> None:
-    """What nobody reaches proves nothing: from its own network the listener answers."""
-    asked = {"targets": [(far.address, far.port)], "names": [], "timeout": TIMEOUT}
-    seen = probe(stack, far.container, REACH, asked)
-    assert isinstance(seen, dict)
-    assert seen["outcomes"] == ["connected"]
 
 
 def test_the_networks_are_the_tables(stack: Stack) -> None:
     networks = stack.client.networks.list(names=[stack.physical("")])
     internal = {str(item.name).removeprefix(stack.physical("")): item.attrs["Internal"] for item in networks}
-    internal.pop("outside", None)
     assert internal == {row.name: row.internal for row in TABLE}

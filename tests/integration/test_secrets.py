@@ -56,16 +56,27 @@ def leaves(value: object, skip: frozenset[str] = frozenset()) -> Iterator[str]:
 
 
 def marked(value: object) -> Iterator[str]:
-    """Every text in a JSON value of an export with --show-secrets that is marked as a secret."""
+    """Every text in a JSON value of an export with --show-secrets that is marked as a secret.
+
+    One secret file marks the whole list of uploads: configuration files in it are none.
+    """
     if isinstance(value, Mapping):
         if SIGNATURE in value:
-            yield from leaves(json.loads(value["plaintext"]), PUBLIC_PARTS)
+            plain = json.loads(value["plaintext"])
+            if isinstance(plain, list):
+                plain = [item for item in plain if not is_configuration(item)]
+            yield from leaves(plain, PUBLIC_PARTS)
         else:
             for item in value.values():
                 yield from marked(item)
     elif isinstance(value, list):
         for item in value:
             yield from marked(item)
+
+
+def is_configuration(item: object) -> bool:
+    """Whether this is an uploaded file that lies elsewhere than among the secrets."""
+    return isinstance(item, Mapping) and "content" in item and not str(item.get("file")).startswith("/run/secrets/")
 
 
 def needles(values: Iterable[str], public: str) -> frozenset[str]:

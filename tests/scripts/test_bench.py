@@ -694,8 +694,8 @@ def results(stand_ins: tuple[str, ...] = ("sonarr",)) -> report.Results:
             components=20,
         ),
         deployments=deploy.Deployments(
-            up=(series(deploy.DIRECT_UP, 40.0, 40.0), series(deploy.OURS_UP, 50.0, 50.0)),
-            down=(series(deploy.DIRECT_DOWN, 10.0, 10.0), series(deploy.OURS_DOWN, 30.0, 30.0)),
+            up=(series(deploy.DIRECT, 40.0, 40.0), series(deploy.OURS, 50.0, 50.0)),
+            down=(series(deploy.DIRECT, 10.0, 10.0), series(deploy.OURS, 30.0, 30.0)),
             containers=25,
             networks=7,
             volumes=30,
@@ -711,8 +711,8 @@ def test_the_document_has_the_command_the_machine_and_every_figure() -> None:
         "    scripts/run bench --stack dev --runs 2 --write",
         "| NEXUS | 5.0 | 5.0 to 5.0 | 2.50 | 1.25 |",
         "| NEXUS with the policy pack | 7.0 | 7.0 to 7.0 | 3.50 | 1.75 |",
-        "| NEXUS: first up | 50.0 | 50.0 to 50.0 | 1.25 |",
-        "| NEXUS: destroy | 30.0 | 30.0 to 30.0 | 3.00 |",
+        "| NEXUS | 50.0 | 50.0 to 50.0 | 1.25 |",
+        "| NEXUS | 30.0 | 30.0 to 30.0 | 3.00 |",
         "| sonarr | 1.0 | stand-in |",
         "| all, 1 containers | 1.0 |  |",
     ):
