@@ -89,10 +89,10 @@ TABLE: Final = (
 
 
 def rows_of(service: str) -> tuple[Row, ...]:
-    """The networks that the table puts `service` on. Raises KeyError where it names none."""
+    """The networks that the table puts `service` on. Raises ValueError where it names none."""
     rows = tuple(row for row in TABLE if service in row.members)
     if not rows:
-        raise KeyError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
+        raise ValueError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
     return rows
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn, get_args
 
 import pulumi
 from pydantic import (
@@ -41,7 +41,8 @@ class _Section(BaseModel):
         extra="forbid",
         hide_input_in_errors=True,
         alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
+        populate_by_name=True,  # for Python; a file is read by its own names only (`parse`)
+        allow_inf_nan=False,
     )
 
 
@@ -104,6 +105,9 @@ class Apps(_Section):
     )
 
 
+_PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+
+
 class Networks(_Section):
     """``nexus:networks``: the addresses that the stack's networks are cut from."""
 
@@ -118,7 +122,7 @@ class Networks(_Section):
     def _roomy_and_private(cls, pool: ipaddress.IPv4Network) -> ipaddress.IPv4Network:
         if pool.prefixlen > 20:
             raise ValueError(f"must be /20 or larger (a smaller prefix number), got /{pool.prefixlen}")
-        if not pool.is_private:
+        if not any(pool.subnet_of(private) for private in _PRIVATE):
             raise ValueError("must be a private range (RFC 1918), such as 172.31.240.0/20")
         return pool
 
@@ -160,6 +164,13 @@ class Edge(_Section):
     http_port: int = Field(80, ge=1, le=65535, description="Host port of HTTP; it only redirects to HTTPS.")
     https_port: int = Field(443, ge=1, le=65535, description="Host port of HTTPS.")
 
+    @field_validator("bind_address", mode="before")
+    @classmethod
+    def _written_out(cls, address: Any) -> Any:
+        if isinstance(address, int):
+            raise ValueError("must be an address such as 127.0.0.1")
+        return address
+
     @model_validator(mode="after")
     def _two_ports(self) -> Edge:
         if self.http_port == self.https_port:
@@ -186,9 +197,17 @@ class DriGpu(_Section):
         PurePosixPath("/dev/dri/renderD128"), description="The render node on the Docker host."
     )
     render_gid: int = Field(
+        ge=0,
         description="Numeric group that owns the render node on the host: `stat -c %g /dev/dri/renderD128`. "
-        "Group names mean nothing inside an image."
+        "Group names mean nothing inside an image.",
     )
+
+    @field_validator("device")
+    @classmethod
+    def _a_device(cls, path: PurePosixPath) -> PurePosixPath:
+        if path.parts[:2] != ("/", "dev") or ".." in path.parts:
+            raise ValueError("must be a path under /dev, such as /dev/dri/renderD128")
+        return path
 
 
 class NvidiaGpu(_Section):
@@ -393,10 +412,27 @@ def parse(values: Mapping[str, Any], file: str) -> Settings:
     Raises SettingsError with one line for each mistake: file, key, what is wrong; never the value given.
     """
     tree = {key: _object(value) for key, value in values.items()}
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        _refuse(file, (_explain(details) for details in error.errors(include_input=False, include_url=False)))
+    # pydantic takes true for 1; no setting is a switch.
+    problems = [f"{PROJECT}:{key}: must not be true or false" for key in _switches(tree)]
+    settings = None
+    if not problems:
+        try:
+            settings = Settings.model_validate(tree, by_alias=True, by_name=False)
+        except ValidationError as error:
+            problems = [_explain(details) for details in error.errors(include_input=False, include_url=False)]
+    if settings is None:
+        # Outside the handler: the ValidationError knows what was given, and must not travel with ours.
+        _refuse(file, problems)
+    return settings
+
+
+def _switches(tree: Any, path: str = "") -> Iterator[str]:
+    """The keys whose value is true or false."""
+    if isinstance(tree, bool):
+        yield path
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _switches(value, f"{path}.{key}" if path else str(key))
 
 
 def load(stack: str) -> tuple[Settings, Secrets]:
@@ -447,45 +483,67 @@ def _refuse(file: str, problems: Iterable[str]) -> NoReturn:
 
 
 def _explain(details: Mapping[str, Any]) -> str:
-    # pydantic puts the tag of a discriminated union into the location, which is not a key of the file.
-    path = [str(part) for part in details["loc"] if part not in _TAGS]
-    key = PROJECT + ":" + ".".join(path)
+    keys, place = _locate(details["loc"])
+    key = PROJECT + ":" + ".".join(keys)
     context = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return f"{key}: no such setting; allowed are {', '.join(_siblings(path))}"
+            return f"{key}: no such setting; allowed are {', '.join(_keys(place))}"
         case "missing":
             return f"{key}: missing"
         case "model_type" | "model_attributes_type":
-            return f"{key}: must be an object with the keys {', '.join(_siblings([*path, '']))}"
+            return f"{key}: must be an object with the keys {', '.join(_keys(place))}"
         case "union_tag_not_found":
             return f"{key}.{context['discriminator'].strip(chr(39))}: missing"
         case "union_tag_invalid":
             return f"{key}.{context['discriminator'].strip(chr(39))}: must be one of {context['expected_tags']}"
+        case "tuple_type":
+            return f"{key}: must be a list"
+        case "path_type":
+            return f"{key}: must be a path"
         case _:
             return f"{key}: {details['msg'].removeprefix('Value error, ')}"
 
 
-_TAGS: Final = ("none", "dri", "nvidia", "embedded", "wireguard", "openvpn", "webhook", "email")
+def _locate(location: tuple[str | int, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The keys that lead to a mistake, and the models it may be in.
+
+    pydantic's location has the tag of each discriminated union as well, which is no key of the file.
+    """
+    keys: list[str] = []
+    models: list[type[BaseModel]] = [Settings]
+    for part in location:
+        tagged = [model for model in models if part in _tags(model)] if len(models) > 1 else []
+        if tagged:
+            models = tagged
+            continue
+        keys.append(str(part))
+        fields = [
+            field for model in models for name, field in model.model_fields.items() if (field.alias or name) == part
+        ]
+        if fields:
+            models = [model for field in fields for model in _models(field.annotation)] or models
+    return keys, models
 
 
-def _siblings(path: list[str]) -> list[str]:
-    """The keys allowed where `path` names one that is not."""
-    known: list[str] = []
-    for name, field in Settings.model_fields.items():
-        if path[:-1] == []:
-            known.append(name)
-        elif path[0] == name:
-            known += sorted(
-                {key for model in _models(field.annotation) for key in model.model_json_schema()["properties"]}
-            )
-    return known + ([secret.key for secret in SECRET_KEYS] if len(path) == 1 else [])
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What a model of a discriminated union is told apart by: the values of its first field that is a Literal."""
+    return next(
+        (get_args(field.annotation) for field in model.model_fields.values() if get_args(field.annotation)), ()
+    )
+
+
+def _keys(models: list[type[BaseModel]]) -> list[str]:
+    """The keys of these models; of the whole file with its secret ones."""
+    names = {field.alias or name for model in models for name, field in model.model_fields.items()}
+    secrets = {secret.key for secret in SECRET_KEYS} if models == [Settings] else set()
+    return [*sorted(names), *sorted(secrets)]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _object(value: Any) -> Any:

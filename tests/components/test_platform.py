@@ -186,7 +186,6 @@ class TestMain:
         message, _ = self.refused(Choice(config={**EMBEDDED, "nexus:images": {"lock": str(lock)}}))
         assert message.startswith(f"{lock}: there is no such file")
 
-    @pytest.mark.xfail(reason="rows_of raises KeyError, which __main__.py does not turn into a SettingsError")
     def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         table = tuple(row for row in networks.TABLE if not row.name.startswith("socket-"))
         monkeypatch.setattr(networks, "TABLE", table)
