@@ -157,7 +157,7 @@ class TestMayTalk:
         assert not any(may_talk("newcomer", name) for name in members())
 
     def test_a_service_that_is_not_named_gets_no_network(self) -> None:
-        with pytest.raises(LookupError, match=r"components/networks\.py: no network names 'newcomer'"):
+        with pytest.raises(ValueError, match=r"components/networks\.py: no network names 'newcomer'"):
             rows_of("newcomer")
 
 
@@ -222,5 +222,5 @@ class TestNewcomer:
         assert attached == ["nexus-test-apps", "nexus-test-monitoring"]
 
     def test_named_in_none(self) -> None:
-        with pytest.raises(LookupError, match=r"components/networks\.py: no network names 'newcomer'"):
+        with pytest.raises(ValueError, match=r"components/networks\.py: no network names 'newcomer'"):
             service("newcomer")
