@@ -15,7 +15,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -142,7 +142,7 @@ def _scratch(engine: Engine) -> Iterator[tuple[Engine, docker.DockerClient]]:
         source = state / "scratch.yaml"
         stack.write(source, {"config": config})
         # What they say to the owner of a stack (keep the passphrase) is not true of this one.
-        with redirect_stdout(io.StringIO()):
+        with redirect_stderr(io.StringIO()):
             mine = open_stack(paths, NAME, source)
             certificate.ensure(mine, stack.settings(mine.files).edge.domain, certificate.hosts({}))
         yield mine, client

@@ -151,8 +151,9 @@ beforehand, at most {two.parallel} operations at a time (the engine's default on
 - {deploy.DIRECT}: the same volumes, networks, containers, files and order of dependencies straight from Python.
   Each container is configured as `docker inspect` showed NEXUS's; health is asked for once a second, as the provider
   does; containers are stopped with the same grace. What only the engine has (its state, generated secrets, looking
-  images up) is left out. The provider itself waits 2 s or more before it believes that a network, or the end of one,
-  is there (terraform-provider-docker, `resource_docker_network_funcs.go`); the API run does not.
+  images up) is left out. The provider waits 2 s before it looks whether a network is there, and before it removes a
+  network or a volume (terraform-provider-docker, `resource_docker_network_funcs.go`, `resource_docker_volume.go`);
+  the API run does not.
 
 ## {fourth}
 
