@@ -154,6 +154,9 @@ class Lab:
 
     def _rootfs(self) -> Path:
         def make(folder: Path) -> None:
+            # A machine made from an image has no package lists; without them apt does not say what its archives are.
+            if os.geteuid() == 0 and not any(Path("/var/lib/apt/lists").glob("*Release")):
+                self._call("package lists", "apt-get", "update")
             say("root file system: mmdebstrap, a minute or more")
             self._call("root file system", HERE / "rootfs" / "build", folder / "root.tar", folder / "packages")
 

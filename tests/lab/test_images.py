@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from components.images import PINS
+from lab.images.build import Lab
 from lab.images.catalogue import IMAGES, LABEL
 from scripts.paths import ROOT, find
 
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.integration
 
 BY_KEY: Final = {image.key: image for image in IMAGES}
 APT: Final = "/etc/apt"
-HOST_FILES: Final = ("/etc/resolv.conf", "/etc/hostname", "/root/.docker", "/root/.netrc", "/etc/environment")
+HOST_FILES: Final = ("/etc/environment", "/root/.docker", "/root/.netrc", "/root/.config")
+# A container has its own, whatever the image holds: these can only be looked for in the root file system's archive.
+MOUNTED: Final = ("./etc/resolv.conf", "./etc/hostname", "./etc/machine-id")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,17 @@ def test_nothing_of_the_maker_s_machine_is_inside(
     assert not [name for name in files if "sources.list" in name]
     assert not [name for name, text in files.items() if re.search(r"https?://|Acquire|proxy", text, re.I)]
     assert not [name for name, text in files.items() if not name.startswith("apt/") and text.strip()]
+
+
+def test_the_root_file_system_has_no_name_and_no_resolver() -> None:
+    lab = Lab(find().cache)
+    archive = lab.cache / "artefacts" / f"rootfs-{lab.rootfs_key}" / "root.tar"
+    if not archive.is_file():
+        pytest.skip(f"{archive}: removed since the images were built, or never made on this machine")
+    with tarfile.open(archive) as opened:
+        sizes = {member.name: member.size for member in opened}
+    assert "./etc/debian_version" in sizes
+    assert {name: sizes[name] for name in MOUNTED if sizes.get(name)} == {}
 
 
 def files_inside(image: str, paths: list[str]) -> Mapping[str, str]:
