@@ -22,7 +22,7 @@ import docker
 from scripts import dockerhost, images, options, stack
 from scripts.bench import deploy, memory, preview, report
 from scripts.console import UserError, elapsed, finish, say
-from scripts.engine import Engine, open_stack
+from scripts.engine import CONTAINER, Engine, State, open_stack
 from scripts.paths import find
 
 PARTS: Final = ("preview", "deploy", "memory")
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"stack {given.stack} is not up; run `make up STACK={given.stack}` first")
     engine = open_stack(paths, given.stack, given.stack_file)
     client = dockerhost.connect(stack.settings(engine.files).docker.host)
-    _is_up(engine, client)
+    if why := unready(engine.state(), dockerhost.look(client, given.stack).containers):
+        raise UserError(f"stack {given.stack} {why}; run `make up STACK={given.stack}` first")
     say(f"bench: stack {given.stack}, {', '.join(parts)}, {given.runs} round(s)")
     # Memory first: nothing that the other parts do is in it.
     uses = memory.measure(client, given.stack, IDLE) if "memory" in parts else None
@@ -74,13 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _is_up(engine: Engine, client: docker.DockerClient) -> None:
-    name = engine.files.stack
-    services = [one for one in dockerhost.look(client, name).containers if one.role == dockerhost.SERVICE]
-    unwell = [one.name for one in services if not one.well]
-    if not services or unwell:
-        what = f"not healthy: {', '.join(unwell)}" if unwell else "not up"
-        raise UserError(f"stack {name} is {what}; run `make up STACK={name}` first")
+def unready(state: State, containers: Sequence[dockerhost.Container]) -> str | None:
+    """Why a stack cannot be measured, or None. `containers` are those that the Docker Engine has of it."""
+    services = [one for one in containers if one.role == dockerhost.SERVICE]
+    if not state.ids(CONTAINER) or not services:
+        return "is not up"
+    # A state kept elsewhere may be of other containers with the same names.
+    if state.ids(CONTAINER) != {one.id for one in containers}:
+        return "has other containers on the Docker Engine than its state knows"
+    if unwell := [one.name for one in services if not one.well]:
+        return f"is not healthy: {', '.join(unwell)}"
+    return None
 
 
 def _machine(engine: Engine, client: docker.DockerClient, load: float) -> report.Machine:

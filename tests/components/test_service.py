@@ -325,7 +325,10 @@ SERVICES: Final = {
             {"healthcheck", "tmpfs", "init", "cpus", "cpuPeriod", "cpuQuota"} - item.replace_on_changes
         )
     ),
-    "can be replaced": Promise(deviation=lambda item: unless(not item.protect, "protected")),
+    # Its name can be taken once only.
+    "can be replaced": Promise(
+        deviation=lambda item: unless(item.delete_before_replace and not item.protect, "created before deleted")
+    ),
     "is found by its labels": Promise(
         deviation=lambda item: unless(
             item.labels.keys() - {"nexus.seed"} == {"nexus.stack", "nexus.service", "nexus.role"}
@@ -388,6 +391,7 @@ SEEDS: Final = {
             item.table("capabilities"),
         )
     ),
+    "can be replaced": SERVICES["can be replaced"],
     "gains no privilege": SERVICES["gains no privilege"],
     "has memory and no swap": SERVICES["has memory and no swap"],
     "has a share of the processors": SERVICES["has a share of the processors"],

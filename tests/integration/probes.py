@@ -231,7 +231,7 @@ def outside(stack: Stack, port: int = 7070) -> Iterator[Outside]:
 
 def sweep(client: docker.DockerClient, stack: str) -> None:
     """Removes what a killed test run left of its probes."""
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={stack}"}):
+    for container in client.containers.list(all=True, filters={"label": f"{LABEL}={stack}"}, ignore_removed=True):
         with suppress(docker.errors.NotFound):
             container.remove(force=True, v=True)
     for network in client.networks.list(filters={"label": f"{LABEL}={stack}"}):

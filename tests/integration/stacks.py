@@ -237,7 +237,11 @@ class Stack:
     def containers(self, role: str = "service") -> list[Container]:
         """The stack's containers of one role, whatever their state, by service name."""
         labels = [f"{LABEL_STACK}={self.name}", f"{LABEL_ROLE}={role}"]
-        found: list[Container] = self.client.containers.list(all=True, filters={"label": labels})
+        found: list[Container] = self.client.containers.list(
+            all=True,
+            filters={"label": labels},
+            ignore_removed=True,  # one may go between being listed and looked at
+        )
         return sorted(found, key=service_of)
 
     def container(self, service: str) -> Container:

@@ -24,7 +24,9 @@ from scripts.bench import __main__ as bench
 from scripts.bench import clock, deploy, direct, exported, figures, flat, memory, preview, report
 from scripts.bench.exported import Json, Table
 from scripts.console import UserError
-from scripts.engine import Engine
+from scripts.dockerhost import Container
+from scripts.engine import CONTAINER as CONTAINER_TYPE
+from scripts.engine import Engine, Resource, State
 from scripts.paths import Paths
 from tests.components import recorder
 
@@ -745,6 +747,35 @@ def test_memory_of_the_machine_is_read_in_gib() -> None:
 
 
 # The command line
+
+
+def known(*ids: str) -> State:
+    return State(resources=tuple(Resource(urn=f"urn:{one}", type=CONTAINER_TYPE, id=one) for one in ids))
+
+
+def test_a_stack_that_is_up_and_well_is_measured() -> None:
+    containers = [
+        Container(id="1", name="nexus-dev-sonarr", health="healthy"),
+        Container(id="2", name="nexus-dev-sonarr-seed", role="seed", status="created"),
+    ]
+    assert bench.unready(known("1", "2"), containers) is None
+
+
+@pytest.mark.parametrize(
+    ("state_ids", "containers", "why"),
+    [
+        ((), [], "is not up"),
+        ((), [Container(id="1", name="nexus-dev-sonarr")], "is not up"),
+        (("1",), [], "is not up"),
+        (("1",), [Container(id="2", name="nexus-dev-sonarr")], "other containers"),
+        (("1",), [Container(id="1", name="a"), Container(id="2", name="b")], "other containers"),
+        (("1",), [Container(id="1", name="nexus-dev-vpn", health="starting")], "not healthy: nexus-dev-vpn"),
+    ],
+)
+def test_what_would_not_be_a_measurement_of_the_stack_is_refused(
+    state_ids: tuple[str, ...], containers: list[Container], why: str
+) -> None:
+    assert why in (bench.unready(known(*state_ids), containers) or "")
 
 
 def test_writing_needs_all_parts() -> None:
