@@ -95,6 +95,11 @@ class TestOneMistake:
                 "nexus:monitoring.receiver.email: no such setting; allowed are type",
                 id="unknown-key-that-is-a-kind",
             ),
+            pytest.param(
+                receiver(type="webhook", webhook="canary"),
+                "nexus:monitoring.receiver.webhook: no such setting; allowed are type",
+                id="unknown-key-that-is-the-kind",
+            ),
             pytest.param(on("none", {}), "nexus:none: no such setting", id="unknown-section-that-is-a-kind"),
             pytest.param(
                 on("edge", {"http_port": 77310}),
