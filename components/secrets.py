@@ -33,12 +33,16 @@ class WireGuardKeys:
 
 
 class SecretBundle(pulumi.ComponentResource):
-    """Every generated secret of a stack. Made before any app starts, so that wiring needs no second pass."""
+    """Every generated secret of a stack. Made before any app starts, so that wiring needs no second pass.
+
+    Protected as the data is: apps keep in their data what they were given at their first start (Grafana its
+    password), so a secret must be the same when `destroy` is followed by `up`.
+    """
 
     def __init__(self, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("nexus:secrets:SecretBundle", "secrets", {}, opts)
         admin = random.RandomPassword(
-            "admin-password", length=24, special=False, opts=pulumi.ResourceOptions(parent=self)
+            "admin-password", length=24, special=False, opts=pulumi.ResourceOptions(parent=self, protect=True)
         )
         self.admin_password: pulumi.Output[str] = admin.result
         self.admin_htpasswd: pulumi.Output[str] = pulumi.Output.concat(ADMIN_USER, ":", admin.bcrypt_hash)
@@ -62,7 +66,8 @@ class SecretBundle(pulumi.ComponentResource):
     def _bytes(self, name: str, length: int) -> pulumi.Output[bytes]:
         # Not RandomBytes: its id is its value in base64, and an id is in state in clear. 64 letters and digits hold
         # more than 256 bits, so their digest is as good as random bytes.
-        source = random.RandomPassword(name, length=64, special=False, opts=pulumi.ResourceOptions(parent=self))
+        opts = pulumi.ResourceOptions(parent=self, protect=True)
+        source = random.RandomPassword(name, length=64, special=False, opts=opts)
         return source.result.apply(lambda text: hashlib.sha256(text.encode()).digest()[:length])
 
     def _wireguard(self, name: str) -> WireGuardKeys:
