@@ -21,7 +21,7 @@ NAME: Final = "traefik"
 HTTP: Final = 8080
 HTTPS: Final = 8443
 STATUS: Final = 8082
-"""Ping and metrics; on the monitoring network only, since nothing publishes it."""
+"""Ping and metrics: not published, and nothing that every service on Traefik's networks may not read."""
 
 # Mozilla's and OWASP's common set; a content security policy is each app's own.
 _HEADERS: Final = {

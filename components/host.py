@@ -44,6 +44,8 @@ class Engine:
     storage_driver: str
     cgroup_version: str
     root: Path
+    cpus: int
+    """How many processors the engine may give away."""
     runtimes: tuple[str, ...] = ()
 
 
@@ -128,6 +130,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         storage_driver=_text(info.get("Driver")),
         cgroup_version=_text(info.get("CgroupVersion")),
         root=Path(_text(info.get("DockerRootDir")) or "/"),
+        cpus=_number(info.get("NCPU")),
         runtimes=tuple(sorted(_table(info.get("Runtimes")))),
     )
     return HostFacts(
@@ -154,6 +157,7 @@ def problems(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
     return (
         *_store_problems(settings, facts, facts.engine),
         *_vpn_problems(facts),
+        *_cpu_problems(settings, facts, facts.engine),
         *_gpu_problems(settings, facts),
         *_port_problems(settings, facts),
         *_disk_problems(settings, facts, facts.engine),
@@ -174,6 +178,15 @@ def _store_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Ite
 def _vpn_problems(facts: HostFacts) -> Iterator[str]:
     if not facts.tun:
         yield f"nexus:vpn: {TUN} is missing on this host; run `sudo modprobe tun`"
+
+
+def _cpu_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Iterator[str]:
+    wanted = settings.jellyfin.cpus
+    if wanted > engine.cpus:
+        yield (
+            f"nexus:jellyfin.cpus: is {wanted:g}, but this host has {engine.cpus}; run "
+            f"`{_set(facts, 'jellyfin.cpus', str(engine.cpus))}`"
+        )
 
 
 def _gpu_problems(settings: Settings, facts: HostFacts) -> Iterator[str]:
@@ -420,6 +433,10 @@ def _table(value: object) -> Mapping[str, object]:
 
 def _list(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else []
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: object) -> str:

@@ -29,7 +29,7 @@ class Platform(pulumi.ComponentResource):
             networks=Networks(settings.networks.pool, child),
         )
         storage = Storage(settings.storage, child)
-        secrets = SecretBundle(child)
+        secrets = SecretBundle([app.name for app in APPS], child)
         tree = one_shot(
             "data",
             site,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ADMIN_USER: Final = "admin"
-
-ARR_APPS: Final = ("sonarr", "radarr", "prowlarr")
 
 PBKDF2_ITERATIONS: Final = 100_000
 """qBittorrent's own number (src/base/utils/password.cpp)."""
@@ -33,13 +32,14 @@ class WireGuardKeys:
 
 
 class SecretBundle(pulumi.ComponentResource):
-    """Every generated secret of a stack. Made before any app starts, so that wiring needs no second pass.
+    """Every generated secret of a stack, with an API key for each of `apps`. Made before any app starts, so that
+    wiring needs no second pass.
 
     Protected as the data is: apps keep in their data what they were given at their first start (Grafana its
     password), so a secret must be the same when `destroy` is followed by `up`.
     """
 
-    def __init__(self, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, apps: Iterable[str], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("nexus:secrets:SecretBundle", "secrets", {}, opts)
         admin = random.RandomPassword(
             "admin-password", length=24, special=False, opts=pulumi.ResourceOptions(parent=self, protect=True)
@@ -48,7 +48,7 @@ class SecretBundle(pulumi.ComponentResource):
         self.admin_htpasswd: pulumi.Output[str] = pulumi.Output.concat(ADMIN_USER, ":", admin.bcrypt_hash)
         """A line for Traefik's basic-auth users file."""
         self._salt = self._bytes("qbittorrent-salt", 16)
-        self.api_keys = {app: self._bytes(f"{app}-api-key", 16).apply(bytes.hex) for app in ARR_APPS}
+        self.api_keys = {app: self._bytes(f"{app}-api-key", 16).apply(bytes.hex) for app in apps}
         """32 hexadecimal characters, as the apps make them themselves."""
         self.vpn_control_key = self._bytes("vpn-control-key", 16).apply(bytes.hex)
         self.vpn_client = self._wireguard("vpn-client-key")

@@ -279,6 +279,9 @@ class Service(pulumi.ComponentResource):
         return docker.Container(
             f"{self.name}-container",
             name=physical(self.name),
+            # An app that calls itself by its host's name (Jellyfin) keeps it when its container is replaced. What
+            # shares another's network takes that one's.
+            hostname=self.name if attachments else None,
             image=site.images.id_of(args.image),
             user=str(args.user),
             entrypoints=list(args.entrypoint) if args.entrypoint else None,

@@ -337,7 +337,7 @@ class Settings(_Section):
     networks: Networks = Field(Networks(), description="pool: the private range of the stack's networks.")
     storage: Storage = Field(Storage(), description="data, min-free-gb.")
     edge: Edge = Field(Edge(), description="domain, bind-address, http-port, https-port.")
-    jellyfin: Jellyfin = Field(Jellyfin(), description="gpu, transcode-mb.")
+    jellyfin: Jellyfin = Field(Jellyfin(), description="gpu, cpus, transcode-mb.")
     vpn: Vpn = Field(description="type: embedded, wireguard or openvpn; the latter two with a provider.")
     monitoring: Monitoring = Field(Monitoring(), description="retention, receiver.")
 
@@ -412,15 +412,17 @@ def parse(values: Mapping[str, Any], file: str) -> Settings:
     Raises SettingsError with one line for each mistake: file, key, what is wrong; never the value given.
     """
     tree = {key: _object(value) for key, value in values.items()}
-    # pydantic takes true for 1; no setting is a switch.
-    problems = [f"{PROJECT}:{key}: must not be true or false" for key in _switches(tree)]
+    problems: list[str] = []
     settings = None
-    if not problems:
-        try:
-            settings = Settings.model_validate(tree, by_alias=True, by_name=False)
-        except ValidationError as error:
-            problems = [_explain(details) for details in error.errors(include_input=False, include_url=False)]
-    if settings is None:
+    try:
+        settings = Settings.model_validate(tree, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems = [_explain(details) for details in error.errors(include_input=False, include_url=False)]
+    # pydantic takes true for 1; no setting is a switch.
+    for switch in (f"{PROJECT}:{key}:" for key in _switches(tree)):
+        if not any(problem.startswith(switch) for problem in problems):
+            problems.append(f"{switch} must not be true or false")
+    if settings is None or problems:
         # Outside the handler: the ValidationError knows what was given, and must not travel with ours.
         _refuse(file, problems)
     return settings
@@ -446,7 +448,8 @@ def load(stack: str) -> tuple[Settings, Secrets]:
     config = {key.removeprefix(prefix): value for key, value in _all_config().items() if key.startswith(prefix)}
     encrypted = {key.removeprefix(prefix) for key in _secret_config_keys() if key.startswith(prefix)}
     secret_names = {secret.key for secret in SECRET_KEYS}
-    if stray := sorted((encrypted & config.keys()) - secret_names):
+    plain = {field.alias or name for name, field in Settings.model_fields.items()}
+    if stray := sorted(encrypted & config.keys() & plain):
         _refuse(
             file,
             (

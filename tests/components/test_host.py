@@ -21,7 +21,7 @@ from components.settings import Settings, parse
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENGINE: Final = host.Engine(
-    version="28.1.0", storage_driver="overlay2", cgroup_version="2", root=Path("/var/lib/docker")
+    version="28.1.0", storage_driver="overlay2", cgroup_version="2", root=Path("/var/lib/docker"), cpus=2
 )
 WELL: Final = host.HostFacts(
     stack="dev",
@@ -88,6 +88,10 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
                 ranges=(host.Range(network=ipaddress.IPv4Network("172.31.241.0/24"), holder="Docker network x"),),
             ),
             ("nexus:networks.pool: 172.31.240.0/20 overlaps 172.31.241.0/24 of Docker network x",),
+        ),
+        (
+            replace(WELL, engine=replace(ENGINE, cpus=1)),
+            ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1`"),
         ),
         (
             replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")),
@@ -257,6 +261,7 @@ def engine(tmp_path: Path) -> Iterator[Path]:
             "Driver": "overlay2",
             "CgroupVersion": "2",
             "DockerRootDir": str(tmp_path),
+            "NCPU": 4,
             "Runtimes": {"runc": {}, "nvidia": {}},
         },
         "/containers/json": [container("nexus-other-traefik", "other", 8443)],
@@ -275,7 +280,12 @@ def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> No
     chosen = settings(docker={"host": f"unix://{engine}"}, storage={"data": str(tmp_path)})
     facts = host.gather(chosen, "dev")
     assert facts.engine == host.Engine(
-        version="28.1.0", storage_driver="overlay2", cgroup_version="2", root=tmp_path, runtimes=("nvidia", "runc")
+        version="28.1.0",
+        storage_driver="overlay2",
+        cgroup_version="2",
+        root=tmp_path,
+        cpus=4,
+        runtimes=("nvidia", "runc"),
     )
     assert facts.nvidia
     assert facts.data_is_directory is True

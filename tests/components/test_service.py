@@ -50,6 +50,7 @@ PROMISED: Final = frozenset(
         "gpus",
         "groupAdds",
         "healthcheck",
+        "hostname",
         "image",
         "init",
         "labels",
@@ -149,10 +150,12 @@ def first_process(container: Registered) -> str:
 
 
 def networking(container: Registered) -> str:
-    """Networks of the table, or another one's namespace by its id."""
+    """Networks of the table under the service's own name, or another one's namespace by its id."""
     if mode := container.text("networkMode"):
         own = [key for key in ("networksAdvanced", "ports", "hostname", "hosts", "dns") if container.inputs.get(key)]
         return f"{mode} {own}" if own else mode
+    if container.text("hostname") != container.name.removesuffix("-container"):
+        return f"its host's name is {container.text('hostname')}"
     return unless(bool(container.tables("networksAdvanced")), "no network")
 
 

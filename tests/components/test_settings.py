@@ -290,14 +290,17 @@ class TestManyMistakes:
             Choice(
                 config={
                     "nexus:vpn": {**CUSTOM, "endpoint-port": 0, "public-key": "canary"},
-                    "nexus:edge": {"domain": "Canary!", "x": 1},
+                    "nexus:edge": {"domain": "Canary!", "x": 1, "http-port": True},
+                    "nexus:apps": {"timezone": True},
                     "nexus:canaries": {},
                 }
             )
         )
         assert sorted(line.split(": ")[0] for line in lines) == [
+            "nexus:apps.timezone",
             "nexus:canaries",
             "nexus:edge.domain",
+            "nexus:edge.http-port",
             "nexus:edge.x",
             "nexus:vpn.endpoint-port",
             "nexus:vpn.public-key",
@@ -373,6 +376,10 @@ class TestSecretSettings:
         value = json.dumps({"type": "embedded", "secure": "canary"})
         (line,) = refusal(Choice(config=config, secrets={**given(), f"nexus:{key}": value}))
         assert line.startswith(f"nexus:{key}: is stored as a secret but is a plain setting; set it again without ")
+
+    def test_an_unknown_key_is_unknown_as_a_secret_too(self) -> None:
+        (line,) = refusal(Choice(config=EMBEDDED, secrets={**given(), "nexus:jelyfin": "canary"}))
+        assert line.startswith("nexus:jelyfin: no such setting; allowed are ")
 
     def test_each_arrives_as_a_secret_output(self) -> None:
         secrets = given(*(secret.key for secret in SECRET_KEYS))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.integration.edge import ask
-from tests.integration.stacks import Stack, not_healthy, succeeded, wait_for
+from tests.integration.stacks import ROOT, Stack, not_healthy, succeeded, wait_for
 from tests.integration.test_storage import sh
 from tests.integration.test_up import fingerprint
 
@@ -95,6 +97,53 @@ def test_containers_that_were_killed_or_stopped_are_healed(other: Stack) -> None
     succeeded(other.pulumi("preview", "--refresh", "--expect-no-changes"))
 
 
+def dockerd() -> int:
+    """The process of the Docker Engine, where killing it harms nobody: this project started it, or this is CI."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "nexus"
+    pid_file = Path(os.environ.get("NEXUS_STATE") or home) / "dockerd" / "dockerd.pid"
+    found = {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and (entry / "comm").exists() and (entry / "comm").read_text().strip() == "dockerd"
+    }
+    ours = {int(pid_file.read_text())} if pid_file.exists() else set()
+    if os.environ.get("CI") != "true":
+        found &= ours
+    if len(found) != 1 and os.environ.get("CI") != "true":
+        pytest.skip("the Docker Engine was not started by scripts/docker-engine: it is not the tests' to kill")
+    assert len(found) == 1, f"processes named dockerd: {found or 'none'}"
+    return found.pop()
+
+
+def test_a_killed_docker_engine_is_healed(stack: Stack, other: Stack) -> None:
+    """Killed while containers are made. Those of both stacks outlive it or are started again, in any order."""
+    pid = dockerd()
+    before = str(other.container("jellyfin").id)
+    other.write({"nexus:jellyfin": {"transcode-mb": 67}})
+    command = other.start("up", "--stack-file", str(other.file))
+
+    def new_one() -> bool:
+        assert command.running, f"it ended too early:\n{command.output[-3000:]}"
+        named = other.client.containers.list(filters={"name": other.physical("jellyfin") + "$"})
+        return any(item.id != before for item in named)
+
+    wait_for(new_one, 120, "the new Jellyfin container")
+    os.kill(pid, signal.SIGKILL)
+    assert command.wait(STOP_LIMIT) == 1
+    assert "what was made stays; `make up` goes on from here" in command.output
+    assert "Traceback" not in command.output
+
+    # What `make up` begins with; here with the tests' own place for its process number.
+    subprocess.run(["scripts/docker-engine"], cwd=ROOT, check=True, timeout=120)
+    other.up()
+    assert_whole(other)
+    assert "size=67m" in other.container("jellyfin").attrs["HostConfig"]["Tmpfs"]["/cache/transcodes"]
+    stack.up()
+    assert_whole(stack)
+    for one in (stack, other):
+        assert ask(one, "qbittorrent").status == 200
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destroyed:
     """The second stack after `destroy`, and what was known of it and of its neighbour before."""
@@ -102,10 +151,16 @@ class Destroyed:
     stack: Stack
     output: str
     left: list[str]
-    identity: str
-    """Jellyfin's own, which it made at its first start."""
+    identity: tuple[str, str]
+    """Jellyfin's own id, which it made at its first start, and its name."""
     neighbour_before: dict[str, tuple[str, str]]
     neighbour_after: dict[str, tuple[str, str]]
+
+
+def jellyfin_identity(stack: Stack) -> tuple[str, str]:
+    """What clients know the server by: its id lies in its data, its name is its host's."""
+    info = json.loads(ask(stack, "jellyfin", "/System/Info/Public").body)
+    return str(info["Id"]), str(info["ServerName"])
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +169,7 @@ def destroyed(stack: Stack, other: Stack) -> Destroyed:
     other.write()
     other.up()
     assert sh(other.container("radarr"), f"echo kept >{MARKER}") == (0, "")
-    identity = str(json.loads(ask(other, "jellyfin", "/System/Info/Public").body)["Id"])
+    identity = jellyfin_identity(other)
     before = fingerprint(stack)
     output = other.destroy().output
     return Destroyed(
@@ -164,8 +219,7 @@ def test_ctrl_c_in_the_middle_of_up_is_healed_and_the_data_is_found(destroyed: D
     other.up()
     assert_whole(other)
     assert sh(other.container("radarr"), f"cat {MARKER}") == (0, "kept")
-    # The server's own id lies in its data; its name is that of the container.
-    assert json.loads(ask(other, "jellyfin", "/System/Info/Public").body)["Id"] == destroyed.identity
+    assert jellyfin_identity(other) == destroyed.identity
     # Grafana keeps the password of its first start in its own data.
     password = other.output("admin-password")
     assert ask(other, "sonarr", password=password).status == 200
