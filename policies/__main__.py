@@ -1,5 +1,6 @@
 """Start of the policy pack: lists the rules and hands them to the engine. No rule belongs here."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,18 @@ from pulumi_policy import EnforcementLevel, PolicyPack
 # `policies.rules`, here, in the tests and for mypy.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from policies.rules import POLICIES
+from policies import config
+from policies.rules import POLICIES, RULES
 
-PolicyPack(name="nexus", enforcement_level=EnforcementLevel.MANDATORY, policies=list(POLICIES))
+try:
+    # The engine tells a pack the stack's name in this way (plugin/analyzer_plugin.go).
+    settings = config.configure(config.read(), RULES, os.environ.get("PULUMI_STACK", ""))
+except config.ConfigError as error:
+    sys.exit(f"the policy pack does not start:\n{error}")
+
+PolicyPack(
+    name="nexus",
+    enforcement_level=EnforcementLevel.MANDATORY,
+    policies=list(POLICIES),
+    initial_config=settings.initial,
+)

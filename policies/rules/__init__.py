@@ -1,11 +1,19 @@
-"""Every rule of the pack, in one tuple. A family is one file here; a new one is added to POLICIES."""
+"""Every rule of the pack, in one tuple. A family is one file here; a new one is added to FAMILIES."""
 
 from typing import Final
 
 from pulumi_policy import Policy
 
 from policies.rules import secrets, sockets
+from policies.rules.rule import Rule
 
-POLICIES: Final[tuple[Policy, ...]] = (*sockets.POLICIES, *secrets.POLICIES)
+FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
+    "sockets": sockets.RULES,
+    "secrets": secrets.RULES,
+}
 
-__all__ = ["POLICIES"]
+RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in FAMILIES.values() for rule in rules)
+
+POLICIES: Final[tuple[Policy, ...]] = tuple(rule.policy() for rule in RULES)
+
+__all__ = ["FAMILIES", "POLICIES", "RULES"]

@@ -1,4 +1,4 @@
-"""What every family shares: a resource's inputs as plain data, and the making of a rule.
+"""A resource's inputs as plain data, which is what every rule works on.
 
 The engine's inputs are proxies that raise when an unknown value is touched, and an exception ends the whole rule
 as a mere advisory. `plain` is the one place that touches them: an unknown becomes the value UNKNOWN, and rules
@@ -6,21 +6,13 @@ work on ordinary dictionaries and lists. What a rule forbids does not belong her
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from pulumi_policy import (
-    EnforcementLevel,
-    PolicyConfigSchema,
-    ReportViolation,
-    ResourceValidationArgs,
-    ResourceValidationPolicy,
-    Secret,
-    Severity,
-)
+from pulumi_policy import Secret
 from pulumi_policy import proxy as sdk
 
 from policies.rules.literals import looks_secret
@@ -129,69 +121,3 @@ def safe_name(name: str) -> str | None:
     if re.fullmatch(r"[A-Za-z_][\w./-]{0,79}", name) and not looks_secret(name):
         return name
     return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resource:
-    """What a rule judges. `name` is the logical name; `stack` comes from the URN."""
-
-    type: str
-    name: str
-    stack: str
-    props: dict[str, Value]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One violation: where, what is wrong and what to do. Neither text may hold a value of the resource."""
-
-    path: Path
-    problem: str
-    remedy: str
-    note: str = ""
-
-
-Judge = Callable[[Resource, Mapping[str, Value]], Iterable[Finding]]
-
-
-def rule(
-    *,
-    name: str,
-    description: str,
-    remediation: str,
-    severity: Severity,
-    judge: Judge,
-    config_schema: PolicyConfigSchema | None = None,
-) -> ResourceValidationPolicy:
-    """A mandatory rule over every resource of the docker provider. `judge` also gets the rule's own settings."""
-
-    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        if not args.resource_type.startswith("docker:"):
-            return
-        props = plain(args.props)
-        config = plain(args.get_config())
-        parts = args.urn.split(":")
-        resource = Resource(
-            type=args.resource_type,
-            name=args.name,
-            stack=parts[2] if len(parts) > 2 else "",
-            props=props if isinstance(props, dict) else {},
-        )
-        told: set[Path] = set()
-        for finding in judge(resource, config if isinstance(config, dict) else {}):
-            if finding.path in told:
-                continue
-            told.add(finding.path)
-            where = show(finding.path) + (f" ({finding.note})" if finding.note else "")
-            report(f"{args.name}: {where} {finding.problem}. {finding.remedy}", None)
-
-    return ResourceValidationPolicy(
-        name=name,
-        description=description,
-        validate=validate,
-        enforcement_level=EnforcementLevel.MANDATORY,
-        severity=severity,
-        config_schema=config_schema,
-        remediation_steps=remediation,
-        url=f"policies/README.md#{name}",
-    )

@@ -16,7 +16,8 @@ from typing import Final
 from pulumi_policy import Severity
 
 from policies.rules import literals
-from policies.rules.props import Entry, Finding, Path, Resource, Value, canonical, rule, safe_name, walk
+from policies.rules.props import Entry, Path, Value, canonical, safe_name, walk
+from policies.rules.rule import Config, Finding, Resource, Rule
 
 _ENVS: Final = frozenset({"env", "envs", "environment"})
 _LABELS: Final = frozenset({"label", "labels"})
@@ -141,8 +142,8 @@ def _random(literal: Literal) -> str:
 _REMEDY: Final = "Hand it over as a file under /run/secrets and give only that path"
 
 
-def _family_rule(judge: Callable[[Literal], str]) -> Callable[[Resource, Mapping[str, Value]], Iterator[Finding]]:
-    def findings(resource: Resource, _config: Mapping[str, Value]) -> Iterator[Finding]:
+def _family_rule(judge: Callable[[Literal], str]) -> Callable[[Resource, Config], Iterator[Finding]]:
+    def findings(resource: Resource, _config: Config) -> Iterator[Finding]:
         if resource.type == "docker:index/secret:Secret":
             return
         told: list[Path] = []
@@ -164,8 +165,8 @@ _REMEDIATION: Final = (
     "`$(</run/secrets/name)` in its entry point."
 )
 
-POLICIES: Final = (
-    rule(
+RULES: Final = (
+    Rule(
         name="no-literal-secret",
         description=(
             "Nothing that is called a password, token, key or secret has its value written into environment, labels, "
@@ -175,28 +176,28 @@ POLICIES: Final = (
         severity=Severity.CRITICAL,
         judge=_family_rule(_named),
     ),
-    rule(
+    Rule(
         name="no-url-credentials",
         description="No address carries a password: addresses end up in logs, referrers and process lists.",
         remediation=_REMEDIATION,
         severity=Severity.CRITICAL,
         judge=_family_rule(_url),
     ),
-    rule(
+    Rule(
         name="no-private-key",
         description="No private key (PEM, OpenSSH, PuTTY, age) is written into a resource: who reads it owns it.",
         remediation=_REMEDIATION,
         severity=Severity.CRITICAL,
         judge=_family_rule(_private_key),
     ),
-    rule(
+    Rule(
         name="no-known-token",
         description="Nothing has the shape of a token of a known issuer (AWS, GitHub, Slack, Pulumi, a JWT …).",
         remediation=_REMEDIATION,
         severity=Severity.CRITICAL,
         judge=_family_rule(_token),
     ),
-    rule(
+    Rule(
         name="no-random-literal",
         description=(
             "No long random text stands in environment, labels, commands or options under a name that does not "

@@ -9,14 +9,14 @@ hold no socket (/sys, /proc as a whole, the engine's data root) are not this fam
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 from urllib.parse import unquote
 
-from pulumi_policy import PolicyConfigSchema, Severity
+from pulumi_policy import Severity
 
-from policies.rules.props import Entry, Finding, Resource, Value, rule, safe_name, walk
+from policies.rules.props import Entry, safe_name, walk
+from policies.rules.rule import Config, Finding, Resource, Rule
 
 # Where engines listen; `*` stands for one component. /var/run is /run. The home directories are those of Docker
 # Desktop, Rancher Desktop, Colima, OrbStack and Podman machine.
@@ -130,63 +130,7 @@ def _held(parts: tuple[str, ...]) -> Reach | None:
 _SOCKET_PARTS: Final = tuple(tuple(socket.strip("/").split("/")) for socket in ENGINE_SOCKETS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exemption:
-    """A socket proxy. `name` is its logical resource name or its container's name, `{stack}` standing for the stack.
-
-    `image` is the repository it must run, without registry, tag and digest, or with the registry to demand that too.
-    It is judged where the image is written as a reference; an image id says nothing about a repository.
-    """
-
-    name: str
-    image: str
-    reason: str
-
-    def covers(self, resource: Resource) -> bool:
-        """True where `resource` is this proxy's container."""
-        if resource.type.rpartition(":")[2] != "Container":
-            return False
-        wanted = self.name.replace("{stack}", resource.stack)
-        if wanted not in (resource.name, resource.props.get("name")):
-            return False
-        image = resource.props.get("image")
-        if not isinstance(image, str) or re.fullmatch(r"(?:sha256:)?[0-9a-f]{12,64}", image):
-            return True
-        repository = re.sub(r":[^:/]*$", "", image.partition("@")[0])
-        registry, _, rest = repository.partition("/")
-        if rest and (registry == "localhost" or "." in registry or ":" in registry):
-            return self.image in (repository, rest)
-        return self.image == repository
-
-
-DEFAULT_EXEMPTIONS: Final = (
-    Exemption(
-        name="cadvisor-socket-proxy-container",
-        image="wollomatic/socket-proxy",
-        reason="cAdvisor reads container names through it; it lets GET and HEAD of a few paths pass, nothing else",
-    ),
-)
-
-
-def _exemptions(config: Mapping[str, Value]) -> list[Exemption]:
-    """The rule's settings. An entry that lacks a field exempts nothing."""
-    given = config.get("exemptions")
-    if given is None:
-        return list(DEFAULT_EXEMPTIONS)
-    found = []
-    for entry in given if isinstance(given, list) else []:
-        fields = entry if isinstance(entry, dict) else {}
-        name, image, reason = (fields.get(key) for key in ("name", "image", "reason"))
-        if isinstance(name, str) and isinstance(image, str) and isinstance(reason, str) and name and image and reason:
-            found.append(Exemption(name=name, image=image, reason=reason))
-    return found
-
-
 _REMEDY: Final = "Take it out; what needs the engine's API asks a socket proxy over an internal network"
-_PROXY_REMEDY: Final = (
-    "This container is exempt as a socket proxy, but only for the socket file itself, bound read-only: "
-    "mount that and nothing above it"
-)
 _HOST_PATHS: Final = frozenset({"hostpath", "source", "src", "volumename"})
 _ENVS: Final = frozenset({"env", "envs", "environment"})
 _ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints", "test", "tests"})
@@ -195,28 +139,34 @@ _HOST_VARIABLES: Final = frozenset({"DOCKER_HOST", "CONTAINER_HOST", "CONTAINERD
 _REMOTE_TYPES: Final = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|sshfs|ceph|glusterfs|9p", re.IGNORECASE)
 
 
-def _judge(resource: Resource, config: Mapping[str, Value]) -> Iterator[Finding]:
-    proxy = any(exemption.covers(resource) for exemption in _exemptions(config))
+def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
     for entry in walk(resource.props):
         if entry.key == "fromcontainer" and entry.value not in (None, ""):
             yield Finding(
                 path=entry.path,
                 problem="takes over the mounts of another container, which cannot be judged from here",
                 remedy="Name each volume that this container needs",
+                excusable=False,
             )
             continue
         if entry.key in _ARGUMENTS and (entry.holder or isinstance(entry.value, list)):
             yield from _bind_arguments(entry)
         if len(entry.path) > 1 and entry.path[-2] == "volumes" and (found := reach(str(entry.path[-1]))):
-            yield Finding(path=entry.path, problem=found.value, remedy=_REMEDY)
+            yield Finding(path=entry.path, problem=found.value, remedy=_REMEDY, excusable=False)
         if isinstance(entry.value, str):
             found = _reach_of(entry, entry.value)
-            if found is None or (proxy and _allowed(entry, found)):
+            if found is None:
                 continue
             note = ""
             if entry.key in _ENVS and "=" in entry.value:
                 note = safe_name(entry.value.partition("=")[0]) or ""
-            yield Finding(path=entry.path, problem=found.value, remedy=_PROXY_REMEDY if proxy else _REMEDY, note=note)
+            yield Finding(
+                path=entry.path,
+                problem=found.value,
+                remedy=_REMEDY,
+                note=note,
+                excusable=resource.kind == "Container" and _excusable(entry, found),
+            )
 
 
 def _reach_of(entry: Entry, text: str) -> Reach | None:
@@ -241,7 +191,7 @@ def _reach_of(entry: Entry, text: str) -> Reach | None:
     return None
 
 
-def _allowed(entry: Entry, found: Reach) -> bool:
+def _excusable(entry: Entry, found: Reach) -> bool:
     """True where a proxy may have it: the socket itself, bound read-only, or its address in env and arguments."""
     if found is not Reach.SOCKET:
         return False
@@ -308,11 +258,11 @@ def _bind_arguments(entry: Entry) -> Iterator[Finding]:
             for source in sources:
                 if (found := reach(source)) is not None:
                     path = (*entry.path, index) if listed else entry.path
-                    yield Finding(path=path, problem=found.value, remedy=_REMEDY)
+                    yield Finding(path=path, problem=found.value, remedy=_REMEDY, excusable=False)
 
 
-POLICIES: Final = (
-    rule(
+RULES: Final = (
+    Rule(
         name="no-engine-socket",
         description=(
             "No container reaches a container engine's socket, nor a directory that holds one: "
@@ -325,32 +275,5 @@ POLICIES: Final = (
         ),
         severity=Severity.CRITICAL,
         judge=_judge,
-        config_schema=PolicyConfigSchema(
-            properties={
-                "exemptions": {
-                    "type": "array",
-                    "description": "The containers that are socket proxies.",
-                    "default": [vars(exemption) for exemption in DEFAULT_EXEMPTIONS],
-                    "items": {
-                        "type": "object",
-                        "required": ["name", "image", "reason"],
-                        "additionalProperties": False,
-                        "properties": {
-                            "name": {
-                                "type": "string",
-                                "minLength": 1,
-                                "description": "Name of the resource or container; `{stack}` is the stack's name.",
-                            },
-                            "image": {
-                                "type": "string",
-                                "minLength": 1,
-                                "description": "Repository, such as `wollomatic/socket-proxy`.",
-                            },
-                            "reason": {"type": "string", "minLength": 10},
-                        },
-                    },
-                },
-            },
-        ),
     ),
 )

@@ -182,13 +182,13 @@ def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
     assert "nexus@" in done.stdout, "the pack did not run"
 
     settings = tmp_path / "config.json"
-    settings.write_text(json.dumps({"no-engine-socket": {"exemptions": []}}), encoding="utf-8")
+    settings.write_text(json.dumps({"no-engine-socket": {"exceptions": []}}), encoding="utf-8")
     strict = project.judged("preview", "--policy-pack-config", str(settings))
     assert strict.returncode != 0, strict.stdout
     assert "cadvisor-socket-proxy-container: mounts[0].source " in strict.stdout
 
-    entry = {"name": "cadvisor-socket-proxy-container", "image": "wollomatic/socket-proxy"}
-    settings.write_text(json.dumps({"no-engine-socket": {"exemptions": [entry]}}), encoding="utf-8")
+    entry = {"resource": "cadvisor-socket-proxy-container", "until": "2999-01-01"}
+    settings.write_text(json.dumps({"no-engine-socket": {"exceptions": [entry]}}), encoding="utf-8")
     refused = project.judged("preview", "--policy-pack-config", str(settings))
     assert refused.returncode != 0, refused.stdout
     assert "reason is required" in refused.stdout

@@ -15,7 +15,8 @@ from pulumi_policy.deserialize import deserialize_properties
 from pulumi_policy.policy import PolicyCustomTimeouts
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
-from policies.rules import POLICIES, secrets, sockets
+from policies.config import PackConfig, configure, read
+from policies.rules import POLICIES, RULES, secrets, sockets
 
 Json = dict[str, "Json"] | list["Json"] | str | float | bool | None
 Props = dict[str, Json]
@@ -32,14 +33,14 @@ SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
 OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 
-RULES: Final = {policy.name: policy for policy in POLICIES}
+BY_NAME: Final = {policy.name: policy for policy in POLICIES}
 
 # The fixed words of the messages. A value that happens to be one of them proves nothing.
 _FIXED: Final = " ".join(
     [
         *(kind.value for kind in sockets.Reach),
         sockets._REMEDY,
-        sockets._PROXY_REMEDY,
+        "Its exception does not go that far",
         secrets._REMEDY,
         "takes over the mounts of another container, which cannot be judged from here",
         "Name each volume that this container needs",
@@ -79,9 +80,24 @@ def container(**changes: Json) -> Props:
         ],
         "volumes": [{"volumeName": "nexus-dev-secrets", "containerPath": "/run/secrets", "readOnly": True}],
         "tmpfs": {"/run": "size=1m", "/tmp": "size=64m"},
-        "networkMode": "container:" + "b7" * 32,
+        "networksAdvanced": [{"name": "nexus-dev-apps", "aliases": ["sonarr"]}],
+        "hostname": "sonarr",
+        "user": "1000:1000",
         "readOnly": True,
+        "capabilities": {"drops": ["ALL"]},
+        "securityOpts": ["no-new-privileges:true"],
+        "init": True,
         "memory": 512.0,
+        "memorySwap": 512.0,
+        "cpus": "1.0",
+        "ulimits": [{"name": "nproc", "soft": 4096.0, "hard": 4096.0}],
+        "logDriver": "json-file",
+        "logOpts": {"max-file": "3", "max-size": "10m"},
+        "restart": "unless-stopped",
+        "wait": True,
+        "mustRun": True,
+        "stopTimeout": 60.0,
+        "destroyGraceSeconds": 60.0,
     }
     return good | changes
 
@@ -107,10 +123,13 @@ def service(**changes: Json) -> Props:
 def judge(
     props: Props, kind: str = CONTAINER, *, name: str = "sonarr", stack: str = "dev", config: Props | None = None
 ) -> list[Violation]:
-    """Every violation of every rule. Inputs take the SDK's way: wire form, deserialized, proxied."""
+    """Every violation of every rule. Inputs take the SDK's way: wire form, deserialized, proxied.
+
+    `config` is given to every rule; without it each has the pack's own.
+    """
     found = [
         violation
-        for rule in RULES
+        for rule in BY_NAME
         for violation in _run(rule, unknown_checking_proxy(deserialize_properties(props)), kind, name, stack, config)
     ]
     _assert_no_value_told(props, found)
@@ -119,7 +138,7 @@ def judge(
 
 def judge_raw(props: Props, kind: str = CONTAINER) -> list[Violation]:
     """The same on inputs in wire form, as mocks record them: secrets still wrapped, unknowns still text."""
-    found = [violation for rule in RULES for violation in _run(rule, props, kind, "sonarr", "dev", None)]
+    found = [violation for rule in BY_NAME for violation in _run(rule, props, kind, "sonarr", "dev", None)]
     _assert_no_value_told(props, found)
     return found
 
@@ -130,7 +149,7 @@ def rules_of(violations: list[Violation]) -> set[str]:
 
 
 def _run(rule: str, props: Props, kind: str, name: str, stack: str, config: Props | None) -> Iterator[Violation]:
-    policy = RULES[rule]
+    policy = BY_NAME[rule]
     assert isinstance(policy, ResourceValidationPolicy)
     told: list[str] = []
 
@@ -144,13 +163,18 @@ def _run(rule: str, props: Props, kind: str, name: str, stack: str, config: Prop
         name,
         PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), []),
         None,
-        config,
+        _pack_config(stack).rules[rule] if config is None else config,
     )
     assert policy.validate(args, report) is None
     assert len(told) == len(set(told)), f"said twice: {told}"
     for message in told:
-        assert message.startswith(f"{name}: "), message
+        assert not name or message.startswith(f"{name}: "), message
         yield Violation(rule=rule, message=message)
+
+
+@functools.cache
+def _pack_config(stack: str) -> PackConfig:
+    return configure(read(), RULES, stack)
 
 
 def _assert_no_value_told(props: Props, violations: list[Violation]) -> None:
@@ -160,7 +184,8 @@ def _assert_no_value_told(props: Props, violations: list[Violation]) -> None:
         # A value such as "volume" is not printed by a message that names the property `volumes`.
         told = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
         for violation in violations:
-            assert not told.search(violation.message), f"{violation.rule} prints {value!r}: {violation.message}"
+            said = violation.message.partition(": ")[2]  # behind the resource's own name
+            assert not told.search(said), f"{violation.rule} prints {value!r}: {violation.message}"
 
 
 def _values(value: Json) -> Iterator[str]:

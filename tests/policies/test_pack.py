@@ -77,7 +77,7 @@ def test_every_rule_explains_itself() -> None:
         assert policy.remediation_steps
         assert policy.severity
         assert policy.enforcement_level is EnforcementLevel.MANDATORY
-        assert policy.url == f"policies/README.md#{policy.name}"
+        assert policy.url == f"docs/policies.md#{policy.name}"
 
 
 def test_the_pack_runs_in_the_projects_environment() -> None:

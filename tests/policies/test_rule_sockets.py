@@ -406,7 +406,7 @@ def test_innocent_arguments(arguments: list[Json]) -> None:
     assert judge(container(healthcheck={"tests": ["CMD", *arguments]})) == []
 
 
-# ---- the one exemption ----
+# ---- the one exception ----
 
 PROXY = "cadvisor-socket-proxy-container"
 READ_ONLY_SOCKET: Props = {
@@ -485,49 +485,20 @@ def test_the_proxy_may_have_nothing_more(changes: Props) -> None:
         "",
     ],
 )
-def test_nobody_else_is_exempt(name: str) -> None:
+def test_nobody_else_is_excepted(name: str) -> None:
     assert rules_of(judge(proxy(), name=name)) == {RULE}
 
 
-def test_a_service_of_that_name_is_not_exempt() -> None:
+def test_a_service_of_that_name_is_not_excepted() -> None:
     assert rules_of(judge(service(mounts=[READ_ONLY_SOCKET]), SERVICE, name=PROXY)) == {RULE}
     assert rules_of(judge(volume(driverOpts=_device("/var/run/docker.sock")), VOLUME, name=PROXY)) == {RULE}
 
 
-def _settings(**changes: Json) -> Props:
-    entry: Props = {"name": "other-proxy", "image": "example/proxy", "reason": "a reason that explains"}
-    return {"exemptions": [entry | changes]}
-
-
-def test_the_packs_settings_replace_the_default() -> None:
-    assert judge(proxy(), name="other-proxy", config=_settings()) == []
-    assert rules_of(judge(proxy(), name=PROXY, config=_settings())) == {RULE}
-    assert rules_of(judge(proxy(), name=PROXY, config={"exemptions": []})) == {RULE}
-    assert judge(proxy(), name=PROXY, config={}) == []
-
-
-def test_an_exemption_by_container_name_follows_the_stack() -> None:
-    settings = _settings(name="nexus-{stack}-guard")
-    assert judge(proxy(name="nexus-prod-guard"), name="guard", stack="prod", config=settings) == []
-    assert rules_of(judge(proxy(name="nexus-dev-guard"), name="guard", stack="prod", config=settings)) == {RULE}
-    assert rules_of(judge(proxy(name=UNKNOWN), name="guard", stack="prod", config=settings)) == {RULE}
-
-
-def test_an_exemption_may_demand_a_registry() -> None:
-    settings = _settings(image="registry.example/team/proxy")
-    assert judge(proxy(image="registry.example/team/proxy:1"), name="other-proxy", config=settings) == []
-    assert rules_of(judge(proxy(image="evil.example/team/proxy:1"), name="other-proxy", config=settings)) == {RULE}
-
-
-@pytest.mark.parametrize("missing", ["name", "image", "reason"])
-@pytest.mark.parametrize("value", ["", None, 7, UNKNOWN])
-def test_an_incomplete_exemption_exempts_nothing(missing: str, value: Json) -> None:
-    assert rules_of(judge(proxy(), name="other-proxy", config=_settings(**{missing: value}))) == {RULE}
-
-
-@pytest.mark.parametrize("config", [{"exemptions": "all"}, {"exemptions": {}}, {"exemptions": [None, "x", []]}])
-def test_misshapen_settings_exempt_nothing(config: Props) -> None:
-    assert rules_of(judge(proxy(), name=PROXY, config=config)) == {RULE}
+def test_only_the_packs_configuration_makes_an_exception() -> None:
+    entry: Props = {"resource": "other", "image": "example/proxy", "reason": "it asks", "until": "2999-01-01"}
+    assert judge(proxy(), name="other", config={"exceptions": [entry]}) == []
+    assert rules_of(judge(proxy(), name=PROXY, config={"exceptions": [entry]})) == {RULE}
+    assert rules_of(judge(proxy(), name=PROXY, config={})) == {RULE}
 
 
 # ---- unknown and secret values, other resources, messages ----

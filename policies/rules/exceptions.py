@@ -1,0 +1,99 @@
+"""Exceptions: what a rule lets pass for one resource, why, and until when.
+
+They are lines of policies/config.yaml and reach a rule by its configuration, so that the engine checks them against
+the schema here. An exception that has ended is none: the violation is reported, and says so.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from policies.rules.props import Path, Value, canonical
+
+SCHEMA: Final[dict[str, Any]] = {
+    "type": "array",
+    "description": "Resources that this rule lets pass, each with a reason and a last day.",
+    "default": [],
+    "items": {
+        "type": "object",
+        "required": ["resource", "reason", "until"],
+        "additionalProperties": False,
+        "properties": {
+            "resource": {"type": "string", "minLength": 1, "description": "Logical name of the resource."},
+            "property": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Only for this property and what is below it, such as capabilities.adds.",
+            },
+            "image": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Only where the container runs this repository, such as wollomatic/socket-proxy.",
+            },
+            "reason": {"type": "string", "minLength": 10},
+            "until": {
+                "type": "string",
+                "pattern": r"^\d{4}-\d{2}-\d{2}$",
+                "description": "The last day on which it holds, such as 2027-06-30.",
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyException:
+    """One exception. `only` (the key `property`) and `image` narrow it where they are not empty.
+
+    `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is judged
+    where the image is written as a reference; an image id says nothing about a repository.
+    """
+
+    resource: str
+    reason: str
+    until: date
+    only: str = ""
+    image: str = ""
+
+    def ended(self, today: date) -> bool:
+        """Whether its last day is past."""
+        return today > self.until
+
+    def covers(self, name: str, props: Mapping[str, Value], path: Path) -> bool:
+        """Whether it is about the property at `path` of the resource of that logical name and these inputs."""
+        if name != self.resource:
+            return False
+        wanted = [canonical(part) for part in re.sub(r"\[\d+\]", "", self.only).split(".") if part]
+        found = [canonical(part) for part in path if isinstance(part, str)]
+        return found[: len(wanted)] == wanted and (not self.image or _runs(self.image, props.get("image")))
+
+
+def _runs(repository: str, image: Value) -> bool:
+    if not isinstance(image, str) or re.fullmatch(r"(?:sha256:)?[0-9a-f]{12,64}", image):
+        return True
+    found = re.sub(r":[^:/]*$", "", image.partition("@")[0])
+    registry, _, rest = found.partition("/")
+    if rest and (registry == "localhost" or "." in registry or ":" in registry):
+        return repository in (found, rest)
+    return repository == found
+
+
+def exceptions(config: Mapping[str, Value]) -> tuple[PolicyException, ...]:
+    """The exceptions in a rule's configuration. An entry that is not whole is none; this never raises."""
+    given = config.get("exceptions")
+    found = []
+    for entry in given if isinstance(given, list) else []:
+        if not isinstance(entry, dict) or not entry.keys() <= {"resource", "property", "image", "reason", "until"}:
+            continue
+        texts = {key: value for key, value in entry.items() if isinstance(value, str) and value}
+        if texts.keys() != entry.keys() or not texts.keys() >= {"resource", "reason", "until"}:
+            continue
+        try:
+            until = date.fromisoformat(texts.pop("until"))
+        except ValueError:
+            continue
+        only = texts.pop("property", "")
+        found.append(PolicyException(**texts, only=only, until=until))
+    return tuple(found)

@@ -1,0 +1,252 @@
+"""What a rule is: its metadata, its judge, and how it becomes one of the engine's policies.
+
+A rule judges plain data (`props`) and yields findings; what is an exception to it is decided here, the same way for
+every rule. What one rule forbids does not belong here.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyConfigSchema,
+    PolicyResource,
+    PolicyResourceOptions,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    Severity,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+
+from policies.rules import exceptions
+from policies.rules.exceptions import PolicyException
+from policies.rules.props import Path, Value, plain, show
+
+DOCKER: Final = ("docker:",)
+"""Types that begin so are the docker provider's resources."""
+
+Config = Mapping[str, Value]
+"""A rule's own configuration, as the engine hands it over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource of a stack. `name` is the logical name, `stack` the stack's; `parent` is a URN or empty."""
+
+    type: str
+    name: str
+    stack: str
+    props: dict[str, Value]
+    urn: str = ""
+    parent: str = ""
+    protect: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The last part of the type, such as Container."""
+        return self.type.rpartition(":")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Every resource of a stack, providers and components included."""
+
+    name: str
+    resources: tuple[Resource, ...]
+
+    def of(self, kind: str) -> tuple[Resource, ...]:
+        """The docker provider's resources of one kind, such as Container."""
+        return tuple(one for one in self.resources if one.type.startswith(DOCKER) and one.kind == kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One violation: where, what is wrong and what to do. No text may hold a value of the resource.
+
+    `excusable` is False for what no exception may let pass. `resource` is for stack rules: the one to name.
+    """
+
+    path: Path
+    problem: str
+    remedy: str
+    note: str = ""
+    excusable: bool = True
+    resource: Resource | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A finding of a rule, and the exception that speaks about it, if any."""
+
+    rule: str
+    resource: Resource | None
+    finding: Finding
+    exception: PolicyException | None
+    today: date
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a violation."""
+        if self.exception is None or not self.finding.excusable:
+            return True
+        return self.exception.ended(self.today)
+
+    @property
+    def message(self) -> str:
+        """What the engine prints: resource, property, problem, what to do; never a value."""
+        finding = self.finding
+        place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
+        where = ": ".join(part for part in (self.resource.name if self.resource else "", place) if part)
+        text = f"{where} {finding.problem}. {finding.remedy}"
+        if self.exception is None:
+            return text
+        if not finding.excusable:
+            return f"{text}. Its exception does not go that far"
+        return f"{text}. Its exception ended on {self.exception.until}: see policies/config.yaml"
+
+
+Judge = Callable[[Resource, Config], Iterable[Finding]]
+StackJudge = Callable[[Stack, Config], Iterable[Finding]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule. Exactly one of `judge` (a resource by itself) and `judge_stack` (all of them together) is given.
+
+    `types` are the prefixes of the types that `judge` sees. `settings` is the JSON schema of each key of the rule's
+    own configuration, with a default. `benchmarks` are the items of public benchmarks that the rule covers:
+    `CIS 5.10`, of the CIS Docker Benchmark 1.7, and `OWASP 3`, of OWASP's Docker Security Cheat Sheet.
+    """
+
+    name: str
+    description: str
+    remediation: str
+    severity: Severity
+    judge: Judge | None = None
+    judge_stack: StackJudge | None = None
+    types: tuple[str, ...] = DOCKER
+    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    benchmarks: tuple[str, ...] = ()
+    level: EnforcementLevel = EnforcementLevel.MANDATORY
+
+    @property
+    def url(self) -> str:
+        """Where the rule is explained, in the repository."""
+        return f"docs/policies.md#{self.name}"
+
+    @property
+    def schema(self) -> PolicyConfigSchema:
+        """The schema of the rule's whole configuration."""
+        return PolicyConfigSchema(properties={**self.settings, "exceptions": exceptions.SCHEMA})
+
+    def verdicts(self, stack: Stack, config: Config, today: date | None = None) -> Iterator[Verdict]:
+        """What the rule says of a whole stack, the excused included, each place once. `today` is for tests."""
+        if self.judge is not None:
+            for resource in stack.resources:
+                yield from self._of_resource(self.judge, resource, config, today)
+        if self.judge_stack is not None:
+            findings = self.judge_stack(stack, self._with_defaults(config))
+            yield from self._excused(findings, None, config, today)
+
+    def policy(self) -> Policy:
+        """The rule as the engine's policy."""
+        if self.judge is None:
+            return StackValidationPolicy(
+                self.name,
+                self.description,
+                self._validate_stack,
+                self.level,
+                self.schema,
+                severity=self.severity,
+                remediation_steps=self.remediation,
+                url=self.url,
+            )
+        return ResourceValidationPolicy(
+            self.name,
+            self.description,
+            self._validate,
+            self.level,
+            self.schema,
+            severity=self.severity,
+            remediation_steps=self.remediation,
+            url=self.url,
+        )
+
+    def _validate(self, args: ResourceValidationArgs, report: ReportViolation) -> None:
+        resource = _resource(args.resource_type, args.name, args.urn, args.props, args.opts)
+        stack = Stack(name=resource.stack, resources=(resource,))
+        for verdict in self.verdicts(stack, _config(args.get_config())):
+            if verdict.refused:
+                report(verdict.message, None)
+
+    def _validate_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
+        resources = tuple(_of_stack(one) for one in args.resources)
+        name = next((one.stack for one in resources if one.stack), "")
+        stack = Stack(name=name, resources=resources)
+        for verdict in self.verdicts(stack, _config(args.get_config())):
+            if verdict.refused:
+                report(verdict.message, verdict.resource.urn if verdict.resource else None)
+
+    def _of_resource(self, judge: Judge, resource: Resource, config: Config, today: date | None) -> Iterator[Verdict]:
+        if resource.type.startswith(self.types):
+            yield from self._excused(judge(resource, self._with_defaults(config)), resource, config, today)
+
+    def _with_defaults(self, config: Config) -> Config:
+        defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
+        return {**defaults, **config}
+
+    def _excused(
+        self, findings: Iterable[Finding], resource: Resource | None, config: Config, today: date | None
+    ) -> Iterator[Verdict]:
+        today = today or datetime.now(UTC).date()
+        allowed = exceptions.exceptions(config)
+        told: set[tuple[str, Path]] = set()
+        for finding in findings:
+            about = finding.resource or resource
+            key = (about.urn or about.name if about else "", finding.path)
+            if key in told:
+                continue
+            told.add(key)
+            yield Verdict(
+                rule=self.name,
+                resource=about,
+                finding=finding,
+                exception=_longest(allowed, about, finding.path),
+                today=today,
+            )
+
+
+def _longest(allowed: Sequence[PolicyException], resource: Resource | None, path: Path) -> PolicyException | None:
+    """The exception about this place that holds longest."""
+    if resource is None:
+        return None
+    found = [one for one in allowed if one.covers(resource.name, resource.props, path)]
+    return max(found, key=lambda one: one.until, default=None)
+
+
+def _config(given: object) -> Config:
+    config = plain(given)
+    return config if isinstance(config, dict) else {}
+
+
+def _resource(kind: str, name: str, urn: str, props: object, opts: PolicyResourceOptions | None) -> Resource:
+    parts = urn.split(":")
+    data = plain(props)
+    return Resource(
+        type=kind,
+        name=name,
+        stack=parts[2] if len(parts) > 2 else "",
+        props=data if isinstance(data, dict) else {},
+        urn=urn,
+        parent=(opts.parent or "") if opts else "",
+        protect=bool(opts.protect) if opts else False,
+    )
+
+
+def _of_stack(one: PolicyResource) -> Resource:
+    return _resource(one.resource_type, one.name, one.urn, one.props, one.opts)
