@@ -178,7 +178,7 @@ class Rule:
         )
 
     def _validate(self, args: ResourceValidationArgs, report: ReportViolation) -> None:
-        resource = _resource(args.resource_type, args.name, args.urn, args.props, args.opts)
+        resource = from_engine(args.resource_type, args.name, args.urn, args.props, args.opts)
         stack = Stack(name=resource.stack, resources=(resource,))
         for verdict in self.verdicts(stack, _config(args.get_config())):
             if verdict.refused:
@@ -234,7 +234,8 @@ def _config(given: object) -> Config:
     return config if isinstance(config, dict) else {}
 
 
-def _resource(kind: str, name: str, urn: str, props: object, opts: PolicyResourceOptions | None) -> Resource:
+def from_engine(kind: str, name: str, urn: str, props: object, opts: PolicyResourceOptions | None) -> Resource:
+    """A resource as rules judge it, from what the SDK hands to a policy."""
     parts = urn.split(":")
     data = plain(props)
     return Resource(
@@ -249,4 +250,4 @@ def _resource(kind: str, name: str, urn: str, props: object, opts: PolicyResourc
 
 
 def _of_stack(one: PolicyResource) -> Resource:
-    return _resource(one.resource_type, one.name, one.urn, one.props, one.opts)
+    return from_engine(one.resource_type, one.name, one.urn, one.props, one.opts)

@@ -6,17 +6,19 @@ Every message of every case is searched for every value of its resource: a rule 
 import copy
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pulumi_policy import PolicyResourceOptions, ResourceValidationArgs, ResourceValidationPolicy
+from pulumi_policy import PolicyResourceOptions
 from pulumi_policy.deserialize import deserialize_properties
 from pulumi_policy.policy import PolicyCustomTimeouts
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from policies.config import PackConfig, configure, read
-from policies.rules import POLICIES, RULES, secrets, sockets
+from policies.rules import RULES, secrets, sockets
+from policies.rules.props import plain
+from policies.rules.rule import Stack, from_engine
 
 Json = dict[str, "Json"] | list["Json"] | str | float | bool | None
 Props = dict[str, Json]
@@ -32,8 +34,6 @@ UNKNOWN: Final = UNKNOWN_STRING_VALUE
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
 OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
-
-BY_NAME: Final = {policy.name: policy for policy in POLICIES}
 
 # The fixed words of the messages. A value that happens to be one of them proves nothing.
 _FIXED: Final = " ".join(
@@ -127,20 +127,12 @@ def judge(
 
     `config` is given to every rule; without it each has the pack's own.
     """
-    found = [
-        violation
-        for rule in BY_NAME
-        for violation in _run(rule, unknown_checking_proxy(deserialize_properties(props)), kind, name, stack, config)
-    ]
-    _assert_no_value_told(props, found)
-    return found
+    return _judge(unknown_checking_proxy(deserialize_properties(props)), props, kind, name, stack, config)
 
 
 def judge_raw(props: Props, kind: str = CONTAINER) -> list[Violation]:
     """The same on inputs in wire form, as mocks record them: secrets still wrapped, unknowns still text."""
-    found = [violation for rule in BY_NAME for violation in _run(rule, props, kind, "sonarr", "dev", None)]
-    _assert_no_value_told(props, found)
-    return found
+    return _judge(props, props, kind, "sonarr", "dev", None)
 
 
 def rules_of(violations: list[Violation]) -> set[str]:
@@ -148,28 +140,24 @@ def rules_of(violations: list[Violation]) -> set[str]:
     return {violation.rule for violation in violations}
 
 
-def _run(rule: str, props: Props, kind: str, name: str, stack: str, config: Props | None) -> Iterator[Violation]:
-    policy = BY_NAME[rule]
-    assert isinstance(policy, ResourceValidationPolicy)
-    told: list[str] = []
-
-    def report(message: str, urn: str | None = None) -> None:
-        told.append(message)
-
-    args = ResourceValidationArgs(
-        kind,
-        props,
-        f"urn:pulumi:{stack}::nexus::nexus:service:Service${kind}::{name}",
-        name,
-        PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), []),
-        None,
-        _pack_config(stack).rules[rule] if config is None else config,
-    )
-    assert policy.validate(args, report) is None
-    assert len(told) == len(set(told)), f"said twice: {told}"
-    for message in told:
-        assert not name or message.startswith(f"{name}: "), message
-        yield Violation(rule=rule, message=message)
+def _judge(given: object, props: Props, kind: str, name: str, stack: str, config: Props | None) -> list[Violation]:
+    urn = f"urn:pulumi:{stack}::nexus::nexus:service:Service${kind}::{name}"
+    options = PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), [])
+    # Once for all rules. That each policy does the same with the SDK's arguments, test_pack.py shows over the wire.
+    alone = Stack(name=stack, resources=(from_engine(kind, name, urn, given, options),))
+    found: list[Violation] = []
+    for rule in RULES:
+        if rule.judge is None:
+            continue
+        own = _pack_config(stack).rules[rule.name] if config is None else plain(config)
+        assert isinstance(own, Mapping)
+        told = [verdict.message for verdict in rule.verdicts(alone, own) if verdict.refused]
+        assert len(told) == len(set(told)), f"said twice: {told}"
+        for message in told:
+            assert not name or message.startswith(f"{name}: "), message
+            found.append(Violation(rule=rule.name, message=message))
+    _assert_no_value_told(props, found)
+    return found
 
 
 @functools.cache
