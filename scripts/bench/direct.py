@@ -97,10 +97,10 @@ def container_body(details: Table, names: Mapping[str, str]) -> Table:
     `names` has the name of each container by its id: a shared network namespace is then found again by name.
     """
     config, host = dict(table(details.get("Config"))), dict(table(details.get("HostConfig")))
-    # The engine gives a container its short id as host name, and a rider that of the container it rides on.
-    if re.fullmatch(r"[0-9a-f]{12}", str(config.get("Hostname", ""))):
-        del config["Hostname"]
     mode, _, target = str(host.get("NetworkMode", "")).partition(":")
+    # The engine gives a container its short id as host name, and a rider that of the container it rides on.
+    if mode == "container" or re.fullmatch(r"[0-9a-f]{12}", str(config.get("Hostname", ""))):
+        config.pop("Hostname", None)
     if mode == "container":
         host["NetworkMode"] = f"container:{names.get(target, target)}"
     body: Table = {**config, "HostConfig": host}

@@ -449,6 +449,12 @@ def test_a_rider_finds_its_target_by_name_and_none_stays_none(mode: str, wanted:
     assert "Hostname" not in body
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("none", True), ("container:77aa", False)])
+def test_a_name_of_its_own_is_kept_and_that_of_its_target_is_not(mode: str, kept: bool) -> None:
+    details: Table = {**DETAILS, "Config": {"Hostname": "vpn"}, "HostConfig": {"NetworkMode": mode}}
+    assert ("Hostname" in direct.container_body(details, {})) is kept
+
+
 def test_files_are_packed_with_owner_and_mode() -> None:
     packed = direct.archive([direct.File(path="/run/config/a/b.yml", content="ä", mode=0o400, uid=7, gid=8)], 5.0)
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
