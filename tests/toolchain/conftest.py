@@ -67,6 +67,7 @@ chmod +x "$2"
 def executable(path: Path, text: str) -> Path:
     """Write a script and make it executable."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # it may be a link to the machine's own tool, which must stay what it is
     path.write_text(text)
     path.chmod(0o755)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -157,11 +158,35 @@ def test_root_starts_it_by_hand_and_stop_ends_that_one(machine: Machine, engine:
 @pytest.mark.skipif(SYSTEMD, reason="systemd starts it here")
 def test_second_dockerd_is_never_started(machine: Machine, engine: Path) -> None:
     put_engine(machine.bin)
-    executable(machine.bin / "pgrep", "#!/usr/bin/env bash\necho 4711\n")
+    executable(machine.bin / "pgrep", f"#!/usr/bin/env bash\necho {os.getpid()}\n")
+    executable(machine.bin / "sleep", '#!/usr/bin/env bash\necho slept >>"$FAKE_LOG"\n')
     done = machine.run("scripts/docker-engine")
     assert done.returncode == 1
-    assert "dockerd runs (process 4711) and does not answer" in done.stderr
+    assert f"dockerd runs (process {os.getpid()}) and does not answer" in done.stderr
     assert machine.calls("dockerd") == []
+    assert len(machine.calls("slept")) == 30, "it may still be starting"
+
+
+@pytest.mark.skipif(SYSTEMD, reason="systemd starts it here")
+def test_a_dockerd_that_is_just_starting_is_waited_for(machine: Machine, engine: Path) -> None:
+    put_engine(machine.bin)
+    executable(machine.bin / "pgrep", f"#!/usr/bin/env bash\necho {os.getpid()}\n")
+    executable(machine.bin / "sleep", '#!/usr/bin/env bash\ntouch "$FAKE_ENGINE/up"\n')
+    done = machine.run("scripts/docker-engine")
+    assert done.returncode == 0, done.stderr
+    assert machine.calls("dockerd") == []
+
+
+@pytest.mark.skipif(SYSTEMD, reason="systemd starts it here")
+def test_a_killed_dockerd_in_the_process_table_is_none(machine: Machine, engine: Path) -> None:
+    put_engine(machine.bin)
+    with subprocess.Popen(["true"]) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has taken note
+        executable(machine.bin / "pgrep", f"#!/usr/bin/env bash\necho {dead.pid}\n")
+        done = machine.run("scripts/docker-engine")
+        machine.run("scripts/docker-engine", "stop")
+    assert done.returncode == 0, done.stderr
+    assert len(machine.calls("dockerd")) == 1
 
 
 def test_stop_ends_no_other_process(machine: Machine, engine: Path) -> None:
