@@ -27,6 +27,7 @@ if [ -e "$FAKE_ENGINE/up" ]; then echo 99.1; else echo "Cannot connect to the Do
 FAKE_DOCKERD = """#!/usr/bin/env bash
 echo "dockerd $*" >>"$FAKE_LOG"
 trap 'rm "$FAKE_ENGINE/up"; exit' TERM
+if [ -e "${1#--pidfile=}" ]; then echo "pid file found, ensure docker is not running"; exit 1; fi
 echo "no such graph driver"
 [ -e "$FAKE_ENGINE/broken" ] && exit 1
 echo $$ >"${1#--pidfile=}"
@@ -183,6 +184,8 @@ def test_a_killed_dockerd_in_the_process_table_is_none(machine: Machine, engine:
     with subprocess.Popen(["true"]) as dead:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has taken note
         executable(machine.bin / "pgrep", f"#!/usr/bin/env bash\necho {dead.pid}\n")
+        (machine.folder / "state/dockerd").mkdir(parents=True)
+        (machine.folder / "state/dockerd/dockerd.pid").write_text(f"{dead.pid}\n")
         done = machine.run("scripts/docker-engine")
         machine.run("scripts/docker-engine", "stop")
     assert done.returncode == 0, done.stderr
