@@ -3,7 +3,7 @@ STACK ?= dev
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up preview destroy doctor test test-fast lint bench
+.PHONY: help setup up preview destroy doctor policy test test-fast lint docs bench
 
 help: ## this list; STACK=prod chooses a stack (default: dev), ARGS="…" hands on options
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,14 +23,20 @@ destroy: ## take a stack down; its data stays
 doctor: ## tell what this host has of what a stack needs
 	@scripts/run doctor --stack $(STACK) $(ARGS)
 
+policy: ## judge what a stack declares by the policy pack, in seconds: no engine, no secrets, no Docker
+	@scripts/run policy --stack $(STACK) $(ARGS)
+
 test: ## everything: lint, types, fast tests, the lab's Go tests, integration tests on Docker
 	@scripts/test $(ARGS)
 
 test-fast: ## lint, types and fast tests: no Docker, no engine
 	@scripts/test --fast $(ARGS)
 
-lint: ## lint and types
+lint: ## lint, types, and no secret in any file
 	@scripts/test --lint $(ARGS)
+
+docs: ## write docs/policies.md and docs/settings.md anew from the rules and the settings
+	@scripts/run docs $(ARGS)
 
 bench: ## measure preview, up, destroy and idle memory
 	@scripts/run bench --stack $(STACK) $(ARGS)

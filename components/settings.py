@@ -83,7 +83,8 @@ class Images(_Section):
     mirror: str | None = Field(
         None,
         pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$",
-        description="A registry, with an optional path, that mirrors the pinned images: registry.lan:5000/cache.",
+        description="A registry, with an optional path, that mirrors the pinned images: registry.lan:5000/cache. The "
+        "policy rule image-registry has to list it (policies/config.yaml).",
     )
 
     @model_validator(mode="after")

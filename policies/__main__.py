@@ -23,5 +23,5 @@ PolicyPack(
     name="nexus",
     enforcement_level=EnforcementLevel.MANDATORY,
     policies=list(POLICIES),
-    initial_config=settings.initial,
+    initial_config=settings.initial(RULES),
 )

@@ -11,18 +11,16 @@ from typing import Annotated, Any, Final
 
 import yaml
 from pulumi_policy import EnforcementLevel
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from policies.rules.props import Value
+from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
 from policies.rules.rule import Config, Rule
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
 LONGEST: Final = timedelta(days=400)
 """How far ahead an exception may end: somebody looks at each at least once a year."""
-
-DEVELOPMENT: Final = "development-stacks"
-"""The setting of a rule that is for staging and production alone; its value is that of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +30,13 @@ class PackConfig:
     rules: Mapping[str, Config]
     advisory: frozenset[str] = frozenset()
 
-    @property
-    def initial(self) -> dict[str, EnforcementLevel | dict[str, Any]]:
-        """As the SDK takes it."""
-        levels: dict[str, Any] = {"enforcementLevel": EnforcementLevel.ADVISORY}
-        return {name: {**given, **(levels if name in self.advisory else {})} for name, given in self.rules.items()}
+    def initial(self, rules: Sequence[Rule]) -> dict[str, EnforcementLevel | dict[str, Any]]:
+        """As the SDK takes it. Every level is written: one that is left out reaches the engine as advisory."""
+        return {rule.name: {**self.rules.get(rule.name, {}), "enforcementLevel": self.level(rule)} for rule in rules}
+
+    def level(self, rule: Rule) -> EnforcementLevel:
+        """The level of a rule on this stack."""
+        return EnforcementLevel.ADVISORY if rule.name in self.advisory else rule.level
 
 
 class ConfigError(ValueError):
@@ -52,42 +52,86 @@ class _Section(BaseModel):
 class ExceptionLine(_Section):
     """One exception, as in the file; see policies/rules/exceptions.py."""
 
-    rule: str
-    resource: Annotated[str, Field(min_length=1)]
-    only: str = Field("", alias="property")
-    image: str = ""
-    reason: Annotated[str, Field(min_length=10)]
-    until: date
+    rule: str = Field(description="Name of the rule.")
+    resource: Annotated[str, Field(min_length=1, description="Logical name of the resource.")]
+    only: str = Field("", alias="property", description="Only for this property and what is below it.")
+    image: str = Field("", description="Only where the container runs this repository.")
+    value: str | tuple[str, ...] = Field(
+        "", description="Only for this value, or these, where the rule tells values apart: a capability, a host path."
+    )
+    reason: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=10), Field(description="Why it is let pass.")
+    ]
+    until: Annotated[date, Field(strict=True, description="The last day on which it holds, such as 2027-06-30.")]
 
     @property
-    def entry(self) -> dict[str, Value]:
-        """As the rule's configuration has it."""
+    def entries(self) -> list[Value]:
+        """As the rule's configuration has it: one for each value."""
         fields: dict[str, Value] = {"resource": self.resource, "reason": self.reason, "until": self.until.isoformat()}
-        return fields | {key: value for key, value in (("property", self.only), ("image", self.image)) if value}
+        fields |= {key: value for key, value in (("property", self.only), ("image", self.image)) if value}
+        values = (self.value,) if isinstance(self.value, str) else self.value
+        return [fields | ({"value": value} if value else {}) for value in values]
 
 
 class File(_Section):
     """The whole file."""
 
-    development_stacks: tuple[str, ...]
-    advisory: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    exceptions: tuple[ExceptionLine, ...] = ()
-    settings: Mapping[str, Mapping[str, object]] = Field(default_factory=dict)
+    development_stacks: tuple[str, ...] = Field(
+        description="Stacks on which nobody depends. The rules for staging and production are silent there."
+    )
+    advisory: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Rules that only warn, by stack; for stacks of development alone."
+    )
+    exceptions: tuple[ExceptionLine, ...] = Field((), description="What a rule lets pass, why, and until when.")
+    settings: Mapping[str, Mapping[str, object]] = Field(
+        default_factory=dict, description="Settings of single rules, by the rule's name."
+    )
 
 
 def read(path: Path = FILE) -> File:
     """The file, checked by itself. Raises ConfigError."""
     try:
-        return File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        if isinstance(tree, dict):  # a key with nothing behind it, as when the last exception is taken out
+            tree = {key: value for key, value in tree.items() if value is not None}
+        return File.model_validate(tree)
     except ValidationError as error:
         lines = (
-            f"{path.name}: {'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
+            f"{_called(path)}: {'.'.join(map(str, one['loc'])) or 'the file'}: {_SAID.get(one['type'], one['msg'])}"
             for one in error.errors(include_input=False, include_url=False)
         )
         message = "\n".join(lines)
-    except (OSError, yaml.YAMLError) as error:
-        message = f"{path.name}: {' '.join(str(error).split())}"
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: a day such as 2027-02-30
+        message = f"{_called(path)}: {' '.join(str(error).split())}"
     raise ConfigError(message)
+
+
+# Where pydantic speaks of Python's types.
+_SAID: Final = {
+    "dict_type": "must be an object",
+    "mapping_type": "must be an object",
+    "model_type": "must be an object",
+    "tuple_type": "must be a list",
+    "extra_forbidden": "no such key",
+    "missing": "missing",
+}
+
+
+def _called(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+class _Loader(yaml.SafeLoader):
+    """A key that stands twice is refused: YAML's readers take the last one, and exceptions would be lost unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
 
 
 def configure(file: File, rules: Sequence[Rule], stack: str, today: date | None = None) -> PackConfig:
@@ -110,8 +154,11 @@ def configure(file: File, rules: Sequence[Rule], stack: str, today: date | None 
     for name, settings in file.settings.items():
         if known(name, "settings"):
             for key, value in settings.items():
-                if key not in by_name[name].settings or key == DEVELOPMENT:
+                schema = by_name[name].settings.get(key)
+                if schema is None or key == DEVELOPMENT:
                     problems.append(f"settings.{name}.{key}: that rule has no such setting")
+                elif complaint := _unfit(value, schema):
+                    problems.append(f"settings.{name}.{key}: {complaint}")
                 result[name][key] = value  # type: ignore[assignment] # any YAML value; the engine checks the schema
     lines: dict[str, list[Value]] = {}
     for index, line in enumerate(file.exceptions):
@@ -119,7 +166,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str, today: date | None 
         if line.until > latest:
             problems.append(f"{where}.until: must be {latest} or before; an exception is looked at once a year")
         if known(line.rule, f"{where}.rule"):
-            lines.setdefault(line.rule, []).append(line.entry)
+            lines.setdefault(line.rule, []).extend(line.entries)
     for name, entries in lines.items():
         result[name]["exceptions"] = entries
     for one, names in file.advisory.items():
@@ -129,5 +176,28 @@ def configure(file: File, rules: Sequence[Rule], stack: str, today: date | None 
             if known(name, f"advisory.{one}") and one == stack:
                 advisory.add(name)
     if problems:
-        raise ConfigError("\n".join(f"{FILE.name}: {problem}" for problem in problems))
+        raise ConfigError("\n".join(f"{_called(FILE)}: {problem}" for problem in problems))
     return PackConfig(rules=result, advisory=frozenset(advisory))
+
+
+_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "array": list,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "object": dict,
+    "string": str,
+}
+
+
+def _unfit(value: object, schema: Mapping[str, Any]) -> str:
+    """What is wrong with a setting, by its schema's type, allowed values and items; the engine checks the rest."""
+    kind = str(schema.get("type"))
+    if kind in _TYPES and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
+        return f"must be of type {kind}"
+    if "enum" in schema and value not in schema["enum"]:
+        return f"must be one of {', '.join(map(str, schema['enum']))}"
+    for index, item in enumerate(value if isinstance(value, list) else []):
+        if complaint := _unfit(item, schema.get("items", {})):
+            return f"item {index} {complaint}"
+    return ""

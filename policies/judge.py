@@ -41,7 +41,7 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date |
         given = config.rules.get(rule.name, {})
         verdicts = tuple(rule.verdicts(stack, given, today))
         refused = [verdict for verdict in verdicts if verdict.refused]
-        refuses = rule.level is EnforcementLevel.MANDATORY and rule.name not in config.advisory
+        refuses = config.level(rule) is EnforcementLevel.MANDATORY
         (violations if refuses else warnings).extend(refused)
         excused += [verdict for verdict in verdicts if not verdict.refused]
         used = {verdict.exception for verdict in verdicts}

@@ -4,12 +4,19 @@ from typing import Final
 
 from pulumi_policy import Policy
 
-from policies.rules import secrets, sockets
+from policies.rules import data, environments, hardening, images, networks, platform, resources, secrets, sockets
 from policies.rules.rule import Rule
 
 FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
     "sockets": sockets.RULES,
     "secrets": secrets.RULES,
+    "hardening": hardening.RULES,
+    "images": images.RULES,
+    "networks": networks.RULES,
+    "resources": resources.RULES,
+    "data": data.RULES,
+    "environments": environments.RULES,
+    "platform": platform.RULES,
 }
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in FAMILIES.values() for rule in rules)

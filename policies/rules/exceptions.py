@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from policies.rules.props import Path, Value, canonical
+from policies.rules.props import UNKNOWN, Path, Value, canonical
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "array",
@@ -32,6 +32,11 @@ SCHEMA: Final[dict[str, Any]] = {
                 "minLength": 1,
                 "description": "Only where the container runs this repository, such as wollomatic/socket-proxy.",
             },
+            "value": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Only for this value where the rule tells values apart: a capability, a host path.",
+            },
             "reason": {"type": "string", "minLength": 10},
             "until": {
                 "type": "string",
@@ -47,8 +52,11 @@ SCHEMA: Final[dict[str, Any]] = {
 class PolicyException:
     """One exception. `only` (the key `property`) and `image` narrow it where they are not empty.
 
+    A property with an index, `mounts[0].source`, is that one; without, `mounts.source`, that of every member.
+
     `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is judged
-    where the image is written as a reference; an image id says nothing about a repository.
+    where the image is written as a reference; an image id says nothing about a repository. `value` narrows it to one
+    value where the rule tells values apart (`Finding.value`), such as a capability.
     """
 
     resource: str
@@ -56,22 +64,47 @@ class PolicyException:
     until: date
     only: str = ""
     image: str = ""
+    value: str = ""
 
     def ended(self, today: date) -> bool:
         """Whether its last day is past."""
         return today > self.until
 
-    def covers(self, name: str, props: Mapping[str, Value], path: Path) -> bool:
+    def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:
         """Whether it is about the property at `path` of the resource of that logical name and these inputs."""
-        if name != self.resource:
+        if name != self.resource or (self.value and self.value != value):
             return False
-        wanted = [canonical(part) for part in re.sub(r"\[\d+\]", "", self.only).split(".") if part]
-        found = [canonical(part) for part in path if isinstance(part, str)]
-        return found[: len(wanted)] == wanted and (not self.image or _runs(self.image, props.get("image")))
+        if self.image and not _runs(self.image, props.get("image")):
+            return False
+        return _below(_parts(self.only), path)
+
+
+def _parts(only: str) -> Path:
+    """The parts of a property as it is written, `mounts[0].source`."""
+    return tuple(int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", only))
+
+
+def _below(wanted: Path, path: Path) -> bool:
+    """Whether `path` is at or below `wanted`, where a list without an index stands for each of its members."""
+    left = list(path)
+    for part in wanted:
+        while isinstance(part, str) and left and isinstance(left[0], int):
+            del left[0]
+        if not left or isinstance(part, int) != isinstance(left[0], int):
+            return False
+        if left[0] != part and canonical(left[0]) != canonical(part):
+            return False
+        del left[0]
+    return True
 
 
 def _runs(repository: str, image: Value) -> bool:
-    if not isinstance(image, str) or re.fullmatch(r"(?:sha256:)?[0-9a-f]{12,64}", image):
+    if image is UNKNOWN:
+        return True
+    if not isinstance(image, str):
+        return False
+    # Docker reserves the name sha256 for ids.
+    if re.fullmatch(r"sha256:[\w-]+|[0-9a-f]{12,64}", image):
         return True
     found = re.sub(r":[^:/]*$", "", image.partition("@")[0])
     registry, _, rest = found.partition("/")
@@ -80,12 +113,15 @@ def _runs(repository: str, image: Value) -> bool:
     return repository == found
 
 
+_KEYS: Final = frozenset({"resource", "property", "image", "value", "reason", "until"})
+
+
 def exceptions(config: Mapping[str, Value]) -> tuple[PolicyException, ...]:
     """The exceptions in a rule's configuration. An entry that is not whole is none; this never raises."""
     given = config.get("exceptions")
     found = []
     for entry in given if isinstance(given, list) else []:
-        if not isinstance(entry, dict) or not entry.keys() <= {"resource", "property", "image", "reason", "until"}:
+        if not isinstance(entry, dict) or not entry.keys() <= _KEYS:
             continue
         texts = {key: value for key, value in entry.items() if isinstance(value, str) and value}
         if texts.keys() != entry.keys() or not texts.keys() >= {"resource", "reason", "until"}:

@@ -10,8 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
+from urllib.parse import unquote
 
 
 def _set(text: str) -> frozenset[str]:
@@ -70,9 +72,11 @@ _TOKENS: Final = re.compile(
     + ")"
 )
 _AUTHORIZATION: Final = re.compile(
-    r"\bauthorization[\"']?\s*[:=]\s*[\"']?(?:basic|bearer|token|digest|mediabrowser)\s+(?P<value>[^\"'\n]+)",
+    r"\bauthorization(?:[\"']?\s*[:=]\s*[\"']?|[\"']?\s*[\s,]\s*[\"'])"
+    r"(?:basic|bearer|token|digest|mediabrowser)\s+(?P<value>[^\"'\n]+)",
     re.IGNORECASE,
 )
+_BASIC: Final = re.compile(r"\bbasic\s+(?P<value>[A-Za-z0-9+/_-]{4,}={0,2})(?![\w+/=])", re.IGNORECASE)
 _URL: Final = re.compile(
     r"\b[a-z][a-z0-9+.-]*://[^\s/?#@:\"'<>]*:(?P<value>[^\s/?#@\"'<>]+)@(?!sha\d)", re.IGNORECASE
 )
@@ -83,11 +87,17 @@ _DATABASE_URL: Final = re.compile(
     re.IGNORECASE,
 )
 _GO_DSN: Final = re.compile(r"(?<![\w/])[\w.-]+:(?P<value>[^\s@:/\"'<>]+)@(?:tcp|unix)\(")
+# Without a scheme: //user:password@host and user:password@host:port.
+_SCHEMELESS: Final = re.compile(
+    r"(?:(?<![\w:/.])//[\w.%-]*:(?P<value>[^\s/?#@:\"'<>]+)@(?=[\w\[])"
+    r"|(?<![\w:/@.%-])[\w.%-]+:(?P<bare>[^\s/?#@:\"'<>]+)@[\w-]+(?:\.[\w-]+)*:\d{2,5}(?![\w:.@-]))"
+)
+_ORACLE: Final = re.compile(r"\boracle:\w+:[\w.]*/(?P<value>[^\s@\"'<>]+)@", re.IGNORECASE)
 
 
 def has_private_key(text: str) -> bool:
-    """A private key, in clear or wrapped once in base64."""
-    return any(_PRIVATE_KEYS.search(layer) for layer in _layers(text))
+    """A private key, in clear or wrapped in base64."""
+    return any(_PRIVATE_KEYS.search(layer) for layer in layers(text))
 
 
 def has_token(text: str, *, expanded: bool = False) -> bool:
@@ -95,16 +105,22 @@ def has_token(text: str, *, expanded: bool = False) -> bool:
     return any(
         _TOKENS.search(layer)
         or any(not innocent(found["value"], expanded=expanded) for found in _AUTHORIZATION.finditer(layer))
-        for layer in _layers(text)
+        or any(_user_and_password(found["value"]) for found in _BASIC.finditer(layer))
+        for layer in layers(text)
     )
+
+
+def _user_and_password(value: str) -> bool:
+    """Whether what stands after `Basic` is a user's name and password in base64."""
+    return any(re.fullmatch(r"[^\s:]*:\S+", decoded) for decoded in (_readable(value),) if decoded is not None)
 
 
 def has_url_credentials(text: str, *, expanded: bool = False) -> bool:
     """`scheme://user:password@host` with a password that is written out."""
     return any(
-        not innocent(found["value"], expanded=expanded, numbers=False)
-        for layer in _layers(text)
-        for pattern in (_URL, _DATABASE_URL, _GO_DSN)
+        not innocent(next(filter(None, found.groups())), expanded=expanded, numbers=False)
+        for layer in layers(text)
+        for pattern in (_URL, _DATABASE_URL, _GO_DSN, _SCHEMELESS, _ORACLE)
         for found in pattern.finditer(layer)
     )
 
@@ -114,17 +130,55 @@ def looks_secret(text: str) -> bool:
     return has_private_key(text) or has_token(text) or has_url_credentials(text) or has_random(text)
 
 
-def _layers(text: str) -> Iterator[str]:
-    """The text, with escaped line ends put right, and what its base64 pieces decode to."""
-    yield text.replace("\\n", "\n")
-    for found in re.finditer(r"[A-Za-z0-9+/_-]{20,}={0,2}", text):
-        piece = found[0].rstrip("=").replace("-", "+").replace("_", "/")
-        try:
-            decoded = base64.b64decode(piece + "=" * (-len(piece) % 4))
-        except binascii.Error:
-            continue
-        if decoded and sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in decoded) == len(decoded):
-            yield decoded.decode("ascii")
+# Hashes that are as good as the password: fast to try, or not salted.
+_FAST_HASHES: Final = re.compile(
+    r"(?<![\w$/.-])(?:\$apr1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}|\$1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
+    r"|\{S?(?:SHA|MD5)\d*\}[A-Za-z0-9+/]{20,}={0,2})"
+)
+
+
+def has_fast_hash(text: str) -> bool:
+    """A password's hash that is fast to try (`$apr1$`, `$1$`, `{SHA}`), also with the dollars of Compose doubled."""
+    return any(_FAST_HASHES.search(layer.replace("$$", "$")) for layer in layers(text))
+
+
+_WRAPS: Final = 3
+"""How often a text may be wrapped in base64 and still be read."""
+
+
+@lru_cache(maxsize=4096)
+def layers(text: str) -> tuple[str, ...]:
+    """The text, with escaped line ends put right, and all that it holds in base64 or percent signs."""
+    found = [text.replace("\\n", "\n")]
+    _unwrap(found[0], _WRAPS, found)
+    return tuple(dict.fromkeys(found))
+
+
+def _unwrap(text: str, depth: int, found: list[str]) -> None:
+    if depth == 0:
+        return
+    # Long base64 is broken into lines of 64 or 76.
+    joined = re.sub(r"(?<=[A-Za-z0-9+/]{60})\r?\n[ \t]*(?=[A-Za-z0-9+/=])", "", text)
+    inner = [decoded for piece in _BASE64.finditer(joined) if (decoded := _readable(piece[0])) is not None]
+    if re.search(r"%(?:2[0-9a-f]|3[0-9a-f]|40)", text, re.IGNORECASE) and (plain := unquote(text)) != text:
+        inner.append(plain)
+    for one in inner:
+        found.append(one)
+        _unwrap(one, depth - 1, found)
+
+
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+
+
+def _readable(piece: str) -> str | None:
+    """What a piece of base64 decodes to, where that is text."""
+    bare = piece.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        decoded = base64.b64decode(bare + "=" * (-len(bare) % 4))
+        text = decoded.decode("utf-16-le" if decoded[1::2].count(0) * 2 == len(decoded) > 0 else "utf-8")
+    except (binascii.Error, ValueError):
+        return None
+    return text if text and all(letter.isprintable() or letter in "\r\n\t" for letter in text) else None
 
 
 # ---- text that is public, or only refers to a secret ----
@@ -146,6 +200,7 @@ _PUBLIC: Final = re.compile(
     r"|ssh-(?:rsa|ed25519|dss)\s+[A-Za-z0-9+/=]+"
     r"|(?:sk-)?ecdsa-sha2-[\w@.-]+\s+[A-Za-z0-9+/=]+"
     r"|\bage1[0-9a-z]{50,}"
+    r"|ENC\[AES256_GCM,[^\]]*\]"
     r"|-----BEGIN (?:CERTIFICATE|PUBLIC KEY|[A-Z]+ PUBLIC KEY)-----[^-]*-----END [A-Z ]+-----"
     r"|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"
     rf"|{_VERIFIER}",
@@ -154,7 +209,7 @@ _PUBLIC: Final = re.compile(
 _SUBSTITUTION: Final = re.compile(r"\$\((?P<dollar>(?:[^()]|\([^()]*\))*)\)|`(?P<tick>[^`]*)`")
 _DEFAULTED: Final = re.compile(r"\$\{\w+:?[-=+](?P<default>[^}]*)\}")
 _BRACED: Final = re.compile(
-    r"\$\{[^}]*\}|\{\{[^}]*\}\}|\{(?:env|file)[.:][^}]*\}|!(?:secret|env_var|file)\s+\S+|%\(\w+\)s|%[A-Z_]+%"
+    r"\$__\w+\{[^}]*\}|ENC\[AES256_GCM,[^\]]*\]|\$\{[^}]*\}|\{\{[^}]*\}\}|\{(?:env|file)[.:][^}]*\}|!(?:secret|env_var|file)\s+\S+|%\(\w+\)s|%[A-Z_]+%"
 )
 _VARIABLE: Final = re.compile(r"\$(?:[A-Z_][A-Z0-9_]*|[\d@*#?!-])(?![a-z])")
 _SHELL_VARIABLE: Final = re.compile(r"\$(?:\w+|[@*#?!-])")
@@ -199,9 +254,9 @@ def _printed(command: str) -> str:
 # ---- names ----
 
 _STRONG: Final = re.compile(
-    r"password|passwort|passw0rd|passwd|passphrase|passcode|pincode|secret|token|apikey|privatekey|privkey|accesskey"
+    r"password|passwort|passw0rd|passwd|passphrase|passcode|pincode|secret|token(?!iz)|apikey|privatekey|privkey|accesskey"
     r"|presharedkey|encryptionkey|signingkey|masterkey|sessionkey|storagekey|credential|requirepass|masterauth"
-    r"|basicauth|htpasswd|mnemonic|(?<!by)(?<!com)(?<!tres)(?<!over)pass$|pwd$"
+    r"|basicauth|digestauth|sharedkey|accountkey|htpasswd|mnemonic|(?<!by)(?<!com)(?<!tres)(?<!over)pass$|pwd$"
 )
 _STRONG_WORDS: Final = frozenset({"pass", "pwd", "psk", "pw", "cred", "creds", "totp"})
 _WEAK_WORDS: Final = frozenset({"key", "keys", "pat", "jwt", "hmac", "sas", "login", "auth", "bearer", "otp"})
@@ -239,8 +294,8 @@ _INNOCENT_WORDS: Final = (
     _DIGEST_WORDS
     | _PUBLIC_WORDS
     | _set(
-        "id ids uuid guid commit revision rev ref image container volume network node etag version seed trace "
-        "span cert certificate crt ca build integrity machine peers recipient recipients"
+        "id ids uid uids uuid guid commit revision rev ref image container volume network node etag version seed "
+        "trace span cert certificate crt ca build integrity machine peers recipient recipients"
     )
 )
 _ALGORITHM: Final = re.compile(
@@ -295,7 +350,7 @@ def _describes(parts: list[str], last: str, text: str) -> bool:
     if has_token(text) or has_private_key(text):
         return False
     random = has_random(text)
-    if (last in _FILE_WORDS or parts[:1] == ["file"]) and not random:
+    if (last in _FILE_WORDS or last.endswith("file") or parts[:1] == ["file"]) and not random:
         return bool(
             re.fullmatch(r"(?:file:(?://)?)?/\S*|\S+\.(?:txt|pem|key|json|ya?ml|toml|conf|env|crt|htpasswd)", text)
         )
@@ -335,12 +390,29 @@ def innocent_name(name: str) -> bool:
     return not _INNOCENT_WORDS.isdisjoint(parts) and "private" not in parts and "secret" not in parts
 
 
+def without_public(text: str) -> str:
+    """The text without its public keys, certificates and digests, and without what a private key consists of; every
+    line keeps its number."""
+    text = _KEY_BODY.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return _PUBLIC.sub(lambda found: " " + "\n" * found[0].count("\n"), text)
+
+
+_KEY_BODY: Final = re.compile(r"(?<=PRIVATE KEY-----)[^-]+(?=-----END)")
+
+
 def has_random(text: str) -> bool:
     """True where `text` holds a run that no one types: long, of mixed kinds, without words.
 
     Hexadecimal runs of 40, 64, 96 and 128 digits pass: those are the lengths of digests, commits and Docker's ids.
     """
     bare = _PUBLIC.sub(" ", text)
+    # Base64 of something that can be read is judged by what it says.
+    for piece in _BASE64.finditer(bare):
+        inner = _readable(piece[0])
+        if inner is not None and len(piece[0]) > 20:
+            bare = bare.replace(piece[0], " ")
+            if has_random(inner):
+                return True
     if any(_random_hex(found[0]) for found in _HEX.finditer(bare) if len(found[0]) >= 32):
         return True
     return any(_random_run(found[0]) for found in re.finditer(r"[A-Za-z0-9+/_-]{20,}", _HEX.sub(" ", bare)))
@@ -397,10 +469,20 @@ _ASSIGNMENTS: Final = (
     re.compile(r"[\"'](?P<name>[\w.-]+)[\"']\s*:\s*(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|\d+)"),
     # <name>value</name>
     re.compile(r"<(?P<name>[A-Za-z][\w:.-]*)>(?P<value>[^<>]+)</"),
+    # ;Name = value, in a connection string
+    re.compile(
+        r";\s*(?P<name>[A-Za-z][\w ]*?)\s*=\s*(?P<value>\"[^\"]*\"|'[^']*'|\{[^}]*\}|[^\s;\"']+)(?=\s*(?:;|$))"
+    ),
+    # {name: value, name: value}, as YAML has it
+    re.compile(r"[{,]\s*(?P<name>[A-Za-z][\w.-]*):\s+(?P<value>[^\s,{}\[\]\"']+)(?=\s*[,}])"),
+    # machine HOST login USER password VALUE
+    re.compile(r"(?:^|\s)(?:machine\s+\S+|default)\s+login\s+\S+\s+(?P<name>password)\s+(?P<value>\S+)"),
     # name = value, at the start of a line
     re.compile(r"(?m)^\s*(?P<name>[A-Za-z][\w.\\-]*)\s+=\s+(?P<value>\S.*)$"),
     # name: value, at the start of a line or of a quoted header
-    re.compile(r"(?m)(?:^|[\"'])\s*(?:-\s+)?(?P<name>[A-Za-z][\w.-]*):\s+(?P<value>[^\n\"']+|\"[^\"]*\"|'[^']*')"),
+    re.compile(
+        r"(?m)(?:^|[\"'])\s*(?:-\s+)?(?P<name>[A-Za-z][\w.-]*):\s+(?P<value>[^\n\"'{\[|>&][^\n\"']*|\"[^\"]*\"|'[^']*')"
+    ),
     # X-Api-Key:value
     re.compile(r"(?i)(?<![\w-])(?P<name>x-[\w-]*(?:key|token|auth)|[\w-]+-token):(?P<value>[^\s\"']+)"),
     # SQL
@@ -422,6 +504,19 @@ def assignments(text: str, depth: int = 3) -> Iterator[tuple[str, str]]:
                 yield found["name"] or "password", value
             if depth and bare != text:
                 yield from assignments(bare.replace('\\"', '"'), depth - 1)
+
+
+def directive(line: str, *, apart: bool) -> Iterator[tuple[str, str]]:
+    """What a line of a configuration file would set if it were not commented out. `apart`: names and values stand
+    side by side (`requirepass …`) in such a file."""
+    comment = re.match(r"\s*(?:#+|//|;+|--|<!--)\s*(?:-\s+)?", line)
+    rest = line[comment.end() :] if comment else line
+    if not comment and not apart:
+        return
+    between = r"(?:\s*[:=]\s*|\s+)" if apart else r"\s*[:=]\s*"
+    found = re.fullmatch(rf"\s*(?P<name>[A-Za-z][\w.-]*?){between}(?P<value>[^\s;]+);?\s*(?:-->)?\s*", rest)
+    if found and words(found["name"])[-1:] != ["login"]:  # `login NAME` is a name
+        yield found["name"], found["value"].strip("\"'")
 
 
 # Tools that take a password by a short option, or by a place in their arguments; V is where it stands.

@@ -5,7 +5,7 @@ every rule. What one rule forbids does not belong here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ from policies.rules.props import Path, Value, plain, show
 DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
 
+DEVELOPMENT: Final = "development-stacks"
+"""The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml."""
+
 Config = Mapping[str, Value]
 """A rule's own configuration, as the engine hands it over."""
 
@@ -45,6 +48,8 @@ class Resource:
     urn: str = ""
     parent: str = ""
     protect: bool = False
+    sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each property, the logical names of the resources it is made from, where that is told."""
 
     @property
     def kind(self) -> str:
@@ -68,6 +73,7 @@ class Stack:
 class Finding:
     """One violation: where, what is wrong and what to do. No text may hold a value of the resource.
 
+    `value` is never printed: it is what an exception may be narrowed to, such as a capability.
     `excusable` is False for what no exception may let pass. `resource` is for stack rules: the one to name.
     """
 
@@ -75,6 +81,7 @@ class Finding:
     problem: str
     remedy: str
     note: str = ""
+    value: str = ""
     excusable: bool = True
     resource: Resource | None = None
 
@@ -101,8 +108,8 @@ class Verdict:
         """What the engine prints: resource, property, problem, what to do; never a value."""
         finding = self.finding
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
-        where = ": ".join(part for part in (self.resource.name if self.resource else "", place) if part)
-        text = f"{where} {finding.problem}. {finding.remedy}"
+        where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
+        text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.remedy}"])
         if self.exception is None:
             return text
         if not finding.excusable:
@@ -216,16 +223,18 @@ class Rule:
                 rule=self.name,
                 resource=about,
                 finding=finding,
-                exception=_longest(allowed, about, finding.path),
+                exception=_longest(allowed, about, finding),
                 today=today,
             )
 
 
-def _longest(allowed: Sequence[PolicyException], resource: Resource | None, path: Path) -> PolicyException | None:
+def _longest(
+    allowed: Sequence[PolicyException], resource: Resource | None, finding: Finding
+) -> PolicyException | None:
     """The exception about this place that holds longest."""
     if resource is None:
         return None
-    found = [one for one in allowed if one.covers(resource.name, resource.props, path)]
+    found = [one for one in allowed if one.covers(resource.name, resource.props, finding.path, finding.value)]
     return max(found, key=lambda one: one.until, default=None)
 
 
@@ -250,4 +259,6 @@ def from_engine(kind: str, name: str, urn: str, props: object, opts: PolicyResou
 
 
 def _of_stack(one: PolicyResource) -> Resource:
-    return from_engine(one.resource_type, one.name, one.urn, one.props, one.opts)
+    resource = from_engine(one.resource_type, one.name, one.urn, one.props, one.opts)
+    sources = {key: frozenset(source.name for source in found) for key, found in one.property_dependencies.items()}
+    return replace(resource, sources=sources)

@@ -1,10 +1,26 @@
-"""Family `sockets`: nothing but a named socket proxy may reach a container engine's socket.
+"""Family `sockets`: nothing but a named socket proxy may reach a container engine's API, and it lets little pass.
 
-Whoever can write to such a socket is root on the host. Judged is every road by which a docker resource can get at
-one: binds, mounts, volume drivers, another container's mounts, plugins, uploads, and addresses in environment and
-arguments. A path is judged by what it would be on a Linux host: `..`, doubled slashes, case and the usual symbolic
-links do not hide it. A symbolic link of the host's own making cannot be seen from here. Sensitive host paths that
-hold no socket (/sys, /proc as a whole, the engine's data root) are not this family's business.
+Whoever can write to an engine's socket is root on the host; a socket that is mounted read-only still takes every
+request. Judged is every road by which a docker resource can get at one: binds, mounts, volume drivers, another
+container's mounts, plugins, uploads, and addresses in environment and arguments. The engines are Docker, Podman,
+containerd, CRI-O, BuildKit and LXD. A path is judged by what it would be on a Linux host: `..`, doubled slashes, case
+and the usual symbolic links do not hide it.
+
+A proxy is a container that binds an engine's socket, or whose image is called one. What it lets pass is read from its
+own arguments and variables (policies/rules/proxies.py). An exception lets it have the socket's file itself, bound
+read-only, and nothing above it. Its consumer needs an exception too, to be given the address.
+
+Not seen from here:
+- a symbolic link of the host's own making, and a socket of another name outside the usual places
+- an address without an engine's port, name or variable, such as one that an app is told on its own page
+- a daemon or context that is configured by a file in the image, and where DOCKER_HOST of the shell that runs Pulumi
+  leads: only what the provider is given is judged
+- what a proxy with switches for whole parts of the API lets pass by GET: CONTAINERS=1 of such a one also hands out
+  the files of every container
+- consumers on an unknown network, of another stack, or on the host itself
+
+Sensitive host paths that hold no socket (/sys, /proc as a whole, the engine's data root) are not this family's
+business.
 """
 
 import re
@@ -15,8 +31,10 @@ from urllib.parse import unquote
 
 from pulumi_policy import Severity
 
-from policies.rules.props import Entry, safe_name, walk
-from policies.rules.rule import Config, Finding, Resource, Rule
+from policies.rules import proxies
+from policies.rules.configuration import UnreadableError, files, member, settings, texts
+from policies.rules.props import UNKNOWN, Entry, Path, Value, safe_name, walk
+from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 
 # Where engines listen; `*` stands for one component. /var/run is /run. The home directories are those of Docker
 # Desktop, Rancher Desktop, Colima, OrbStack and Podman machine.
@@ -89,14 +107,14 @@ def reach(path: str) -> Reach | None:
     if not text.startswith(("/", "..")):
         return Reach.SOCKET if _SOCKET_NAME.fullmatch(text.rstrip("/").rpartition("/")[2]) else None
     # As the daemon reads it (it cleans a bind's source as text) and as the kernel does (it follows links first).
-    readings = (_clean(text, links=False), _clean(text, links=True))
+    readings = (clean(text, links=False), clean(text, links=True))
     if None in readings:
         return Reach.PROCESS
     found = {_held(parts) for parts in readings if parts is not None}
     return next((kind for kind in (Reach.SOCKET, Reach.PARENT) if kind in found), None)
 
 
-def _clean(path: str, *, links: bool) -> tuple[str, ...] | None:
+def clean(path: str, *, links: bool) -> tuple[str, ...] | None:
     """The components of `path` without `.`, `..` and known links; None where it goes through a process's doors."""
     done: list[str] = []
     for part in path.split("/"):
@@ -261,19 +279,369 @@ def _bind_arguments(entry: Entry) -> Iterator[Finding]:
                     yield Finding(path=path, problem=found.value, remedy=_REMEDY, excusable=False)
 
 
+# ---- an engine's API over the network ----
+
+_PORTS: Final = r"237[56]"
+_LOOPBACK: Final = r"localhost|127(?:\.\d+){3}|\[?::1\]?"
+# An engine's own ports, whatever stands before them, and the names that socket proxies go by.
+_ADDRESS: Final = re.compile(
+    rf"(?:\b(?:tcp|https?|docker|ssh)://(?P<host>[^\s/?#\"']*?):{_PORTS}(?!\d)"
+    rf"|(?<![\w.:/@-])(?P<bare>(?=[\w.-]*[A-Za-z.])[\w.-]+):{_PORTS}(?![\w.:])"
+    r"|\b(?:tcp|https?)://(?P<proxy>[\w.-]*(?:socket-?proxy|dockersocket)[\w.-]*))",
+    re.IGNORECASE,
+)
+# The client's own options: `docker -H tcp://…`, and its address at a port of its own.
+_CLIENT: Final = re.compile(
+    r"\b(?:docker|podman|nerdctl|buildctl|lazydocker|ctop)(?:-compose)?\b[^;&|\n]*?"
+    r"(?:\s-H|--host|--url|--addr|--docker|docker=[\"']?host)[\s=\"']*(?:tcp|ssh|https?)://",
+    re.IGNORECASE,
+)
+_ENGINES: Final = r"(?:DOCKER|CONTAINER|PODMAN|CONTAINERD|BUILDKIT|BALENA|NERDCTL|MOBY)"
+_HOST_NAME: Final = re.compile(
+    rf"(?:.*_)?{_ENGINES}_(?:HOST|ADDR|ADDRESS|ENDPOINT|SOCKET|SOCK|API)|CONTAINERD_ADDRESS|BUILDKIT_HOST"
+)
+_URL_NAME: Final = re.compile(rf"(?:.*_)?{_ENGINES}(?:_UR[LI])?")
+_REMOTE: Final = re.compile(r"\b(?:tcp|ssh|docker)://", re.IGNORECASE)
+_LOCAL: Final = re.compile(r"(?:(?:http\+)?unix:|fd:|npipe:|file:|/|\\\\)", re.IGNORECASE)
+_DAEMON: Final = re.compile(
+    r"(?:^|[\s/;&|(])(?:dockerd(?:-entrypoint\.sh|-rootless\.sh)?|docker\s+(?:-d|daemon)|balenad|buildkitd|containerd"
+    r"|podman\b[^;&|\n]*\bsystem\s+service)(?=\s|$)"
+)
+_LISTENS: Final = re.compile(
+    r"(?:\s-H|--host|--addr|--address|system\s+service\b[^;&|\n]*?)[\s=]*tcp:", re.IGNORECASE
+)
+_PUBLISHES: Final = re.compile(r"(?:^|\s)(?:-p|--publish)[\s=]*(?:\S*:)?2375(?::\d+)?(?!\d)")
+# Below these keys stand texts of an app's own, whose names mean nothing here.
+_TEXTS: Final = _ENVS | _ARGUMENTS | {"labels", "label", "uploads"}
+_VERIFIES: Final = re.compile(r"--tls(?:verify|cacert)(?!\s*=?\s*(?:false|0|no)\b)", re.IGNORECASE)
+
+
+def _judge_tcp(resource: Resource, _config: Config) -> Iterator[Finding]:
+    if resource.type.startswith("pulumi:providers:"):
+        yield from _provider(resource.props)
+        return
+    remedy = "Let it listen on its socket alone, or give it --tlsverify and certificates"
+    if _daemon(resource) and _LISTENS.search(line := _line(resource.props)) and not _VERIFIES.search(line):
+        path = next((entry.path for entry in _words(resource.props) if "tcp:" in str(entry.value).casefold()), ())
+        yield Finding(path=path, problem="starts an engine that listens on TCP without TLS", remedy=remedy)
+    for option in proxies.options(resource.props):
+        if option.variable and option.name.upper() == "DOCKER_TLS_CERTDIR" and option.value == "":
+            yield Finding(
+                path=option.path,
+                problem="turns the TLS of an engine in a container off",
+                remedy="Leave it out",
+                note="DOCKER_TLS_CERTDIR",
+            )
+    for file in files(resource):
+        try:
+            document = file.document()
+        except UnreadableError:
+            continue
+        listens = any(re.match(r"\s*tcp:", text, re.IGNORECASE) for text in texts(member(document, "hosts")))
+        if listens and member(document, "tlsverify") is not True:
+            yield Finding(
+                path=file.path, problem="tells an engine to listen on TCP without TLS", remedy="Set tlsverify in it"
+            )
+    problem = "publishes the port of an engine's API without TLS"
+    advice = "Take it out; an engine is reached by SSH, or by TLS with client certificates"
+    for path, ports in _published(resource.props):
+        if 2375 in ports:
+            yield Finding(path=path, problem=problem, remedy=advice)
+    for entry in walk(resource.props):
+        if entry.key in _ARGUMENTS and isinstance(entry.value, str) and _PUBLISHES.search(entry.value):
+            yield Finding(path=entry.path, problem=problem, remedy=advice)
+
+
+def _provider(props: dict[str, Value]) -> Iterator[Finding]:
+    """The docker provider: its engine over TCP needs certificates on both sides."""
+    host = member(props, "host")
+    if not isinstance(host, str) or not host.strip() or re.match(r"\s*(?:unix|npipe|fd|ssh):", host, re.IGNORECASE):
+        return
+    materials = [member(props, name) for name in ("caMaterial", "certMaterial", "keyMaterial")]
+    if member(props, "certPath") in (None, "") and any(material in (None, "") for material in materials):
+        yield Finding(
+            path=("host",),
+            problem="is an engine's API over TCP without TLS: who reaches the port is root on that host",
+            remedy="Use ssh://, or give certPath or the three materials",
+        )
+
+
+def _published(props: Value) -> Iterator[tuple[Path, frozenset[int]]]:
+    """Every published port of a container or of a Swarm service: where, and the numbers on both sides."""
+    for entry in walk(props):
+        if entry.key != "ports" or isinstance(entry.value, list) or entry.within & _TEXTS:
+            continue
+        sides = entry.value.values() if isinstance(entry.value, dict) else [entry.value]
+        numbers = " ".join(f"{one:.0f}" if isinstance(one, float) else str(one) for one in sides)
+        yield entry.path, frozenset(int(number) for number in re.findall(r"(?<![\d.])\d{1,5}(?![\d.])", numbers))
+
+
+def _words(props: Value) -> Iterator[Entry]:
+    """The texts of entry point and arguments, health checks aside."""
+    for entry in walk(props):
+        if entry.key in _ARGUMENTS - {"test", "tests"} and isinstance(entry.value, str):
+            yield entry
+
+
+def _line(props: Value) -> str:
+    """Entry point and arguments as one line, without quotes."""
+    words = sorted(_words(props), key=lambda entry: not entry.key.startswith("entrypoint"))
+    return " " + re.sub(r"[\"'`]", "", " ".join(str(entry.value) for entry in words))
+
+
+def _daemon(resource: Resource) -> bool:
+    return _DAEMON.search(_line(resource.props)) is not None
+
+
+def _judge_address(resource: Resource, _config: Config) -> Iterator[Finding]:
+    remedy = "Take it out; the consumer of a socket proxy is named by an exception"
+    problem = "gives it the address of an engine's API"
+    serves, proxy = _daemon(resource), _is_proxy(resource)
+    told: list[Path] = []
+    for setting in settings(resource):
+        host = _HOST_NAME.fullmatch(setting.name) and setting.value and not _LOCAL.match(setting.value)
+        if host or (_URL_NAME.fullmatch(setting.name) and _REMOTE.search(setting.value)):
+            told.append(setting.path)
+            yield Finding(path=setting.path, problem=problem, remedy=remedy, note=setting.note)
+    for entry in walk(resource.props):
+        argument = bool(entry.within & _ARGUMENTS) and not entry.within & _ENVS
+        if not isinstance(entry.value, str) or not (argument or entry.within & _ENVS) or (argument and serves):
+            continue
+        found = list(_ADDRESS.finditer(re.sub(r"[\"'`]", "", unquote(entry.value))))
+        own = proxy and all(re.fullmatch(_LOOPBACK, one["host"] or one["bare"] or "", re.IGNORECASE) for one in found)
+        if found and not own:
+            note = safe_name(proxies.pair(entry, entry.value)[0]) if entry.within & _ENVS else ""
+            told.append(entry.path)
+            yield Finding(path=entry.path, problem=problem, remedy=remedy, note=note or "")
+    for entry in walk(resource.props):
+        if serves or entry.key not in _ARGUMENTS or not (entry.holder or isinstance(entry.value, list)):
+            continue
+        # What was said of an argument is not said of the line.
+        if any(path[: len(entry.path)] == entry.path for path in told):
+            continue
+        words = entry.value if isinstance(entry.value, list) else [entry.value]
+        if _CLIENT.search(re.sub(r"[\"'`]", "", " ".join(word for word in words if isinstance(word, str)))):
+            yield Finding(path=entry.path, problem=problem, remedy=remedy)
+
+
+# ---- socket proxies ----
+
+_NETWORKS: Final = frozenset({"networksadvanced", "networksadvanceds", "networks"})
+
+
+def _is_proxy(resource: Resource) -> bool:
+    """Whether a container or service binds an engine's socket, or its image is called a socket proxy."""
+    if resource.kind not in ("Container", "Service"):
+        return False
+    for entry in walk(resource.props):
+        if not isinstance(entry.value, str):
+            continue
+        if entry.key == "image" and proxies.known_proxy(entry.value):
+            return True
+        if not entry.within & _TEXTS and _reach_of(entry, entry.value) is Reach.SOCKET:
+            return True
+    return False
+
+
+def _judge_grants(resource: Resource, _config: Config) -> Iterator[Finding]:
+    found = list(proxies.label_grants(resource.props))
+    if _is_proxy(resource):
+        found += proxies.grants(resource.props)
+    for path, problem, name in found:
+        yield Finding(
+            path=path,
+            problem=problem,
+            remedy="Name each path that its consumer reads, and no method but GET and HEAD",
+            note=(safe_name(name) or "") if path[-1] != name else "",
+        )
+
+
+def _judge_reachable(resource: Resource, _config: Config) -> Iterator[Finding]:
+    if not _is_proxy(resource):
+        return
+    remedy = "Give it one internal network, which it shares with its consumer alone"
+    for entry in walk(resource.props):
+        value = entry.value
+        if entry.within & _TEXTS:
+            continue
+        if entry.key == "ports" and (isinstance(entry.path[-1], int) or isinstance(value, dict | str)):
+            yield Finding(path=entry.path, problem="publishes a port of a socket proxy", remedy=remedy)
+        elif entry.key == "publishallports" and value is True:
+            yield Finding(path=entry.path, problem="publishes every port of a socket proxy", remedy=remedy)
+        elif entry.key == "networkmode" and isinstance(value, str):
+            mode = value.strip().casefold()
+            if mode == "host" or mode.startswith(("container:", "service:")):
+                yield Finding(
+                    path=entry.path, problem="puts a socket proxy into a network that is not its own", remedy=remedy
+                )
+    for path, name in _attachments(resource.props):
+        if isinstance(name, str) and name.strip().casefold() == "host":
+            yield Finding(path=path, problem="puts a socket proxy into the host's network", remedy=remedy)
+    for option in proxies.options(resource.props):
+        if problem := _opens(re.sub("^sp", "", option.key), option.value):
+            yield Finding(path=option.path, problem=problem, remedy=remedy, note=safe_name(option.name) or "")
+
+
+def _opens(key: str, value: str | None) -> str:
+    """What is wrong with an option of wollomatic's proxy about who may come."""
+    if key == "allowfrom" and value is not None:
+        network = re.fullmatch(r".*/(\d+)", value)
+        wide = network and int(network[1]) < (128 if ":" in value else 32)
+        if wide or "," in value or value.strip() in ("", "*", "0.0.0.0", "::"):
+            return "lets more than one consumer in"
+    if key == "proxycontainername" and value != "":
+        return "leaves what may pass to labels of other containers"
+    if key == "proxysocketendpoint" and value != "":
+        return "offers the proxy as a file, which any container with that volume can use"
+    return ""
+
+
+def _judge_consumers(stack: Stack, _config: Config) -> Iterator[Finding]:
+    runners = [
+        one for one in stack.resources if one.type.startswith("docker:") and one.kind in ("Container", "Service")
+    ]
+    names = _network_names(stack)
+    networks = {id(one): _networks(one, names) for one in runners}
+    whole = all(known for _, known in networks.values())
+    remedy = "Give each consumer a proxy and an internal network of its own"
+    for proxy in filter(_is_proxy, runners):
+        own, known = networks[id(proxy)]
+        path = ("taskSpec", "networksAdvanceds") if proxy.kind == "Service" else ("networksAdvanced",)
+        mode = member(proxy.props, "networkMode")
+        if not own:
+            if known and mode not in ("none", UNKNOWN):
+                problem = "puts a socket proxy on the default network, which every container may be on"
+                yield Finding(path=path, problem=problem, remedy=remedy, resource=proxy)
+            continue
+        others = [one for one in runners if one is not proxy and (networks[id(one)][0] & own or _rides(one, proxy))]
+        if len(others) > 1:
+            problem = "puts a socket proxy on networks with more than one other container"
+            yield Finding(path=path, problem=problem, remedy=remedy, resource=proxy)
+        elif not others and whole:
+            problem = "puts a socket proxy on networks without a consumer"
+            yield Finding(path=path, problem=problem, remedy="Take it out, or give it its consumer", resource=proxy)
+
+
+def _network_names(stack: Stack) -> dict[str, str]:
+    """Networks by what they can be called: name and id."""
+    found: dict[str, str] = {}
+    for network in stack.of("Network"):
+        name = member(network.props, "name")
+        for other in (name, member(network.props, "id")):
+            if isinstance(name, str) and isinstance(other, str):
+                found[other] = name
+    return found
+
+
+def _attachments(props: Value) -> Iterator[tuple[Path, Value]]:
+    """The networks that a container or service is put on: where, and the name."""
+    for entry in walk(props):
+        if entry.key not in _NETWORKS or isinstance(entry.value, list) or entry.within & _TEXTS:
+            continue
+        if isinstance(entry.value, dict):
+            yield (*entry.path, "name"), member(entry.value, "name")
+        elif entry.value is not None:
+            yield entry.path, entry.value
+
+
+def _networks(resource: Resource, names: dict[str, str]) -> tuple[frozenset[str], bool]:
+    """The networks a container or service is on, and whether that is all of them."""
+    given = [name for _, name in _attachments(resource.props)]
+    mode = member(resource.props, "networkMode")
+    if mode is UNKNOWN or (isinstance(mode, str) and mode in names):
+        given.append(mode)
+    return frozenset(names.get(one, one) for one in given if isinstance(one, str)), UNKNOWN not in given
+
+
+def _rides(resource: Resource, host: Resource) -> bool:
+    """Whether a container lives in the network namespace of another."""
+    mode = member(resource.props, "networkMode")
+    callings = [member(host.props, name) for name in ("name", "id")]
+    return isinstance(mode, str) and mode in {f"container:{one}" for one in callings if isinstance(one, str)}
+
+
 RULES: Final = (
     Rule(
         name="no-engine-socket",
         description=(
             "No container reaches a container engine's socket, nor a directory that holds one: "
-            "who can write to it is root on the host. The one exemption is a socket proxy, read-only."
+            "who can write to it is root on the host. A socket proxy has it by a named exception, read-only."
         ),
         remediation=(
-            "Remove the bind, mount or volume. What needs the engine's API goes through a socket proxy that lets "
-            "only the needed calls pass; the proxy itself is listed under `exemptions` in this rule's settings, with "
-            "a reason, and binds the socket file itself read-only."
+            "Remove the bind, mount or volume. What needs the engine's API asks a socket proxy that lets only the "
+            "needed calls pass. The proxy binds the socket file itself, read-only, and has an exception in "
+            "policies/config.yaml with a reason and a last day."
         ),
         severity=Severity.CRITICAL,
         judge=_judge,
+        benchmarks=("CIS 5.6", "CIS 5.32", "OWASP 1"),
+    ),
+    Rule(
+        name="no-engine-over-tcp",
+        description=(
+            "No engine's API is reached or offered over TCP without TLS, by the provider, by a daemon in a container "
+            "or on a published port: who reaches the port is root on that host."
+        ),
+        remediation=(
+            "Reach a remote engine by `ssh://`, or by TLS with client certificates (`certPath`, or the three "
+            "materials). A daemon listens on its socket, or with `--tlsverify`. Port 2375 is never published."
+        ),
+        severity=Severity.CRITICAL,
+        judge=_judge_tcp,
+        types=("docker:", "docker-build:", "pulumi:providers:docker"),
+        benchmarks=("CIS 2.7", "OWASP 1"),
+    ),
+    Rule(
+        name="no-engine-address",
+        description=(
+            "No container is told the address of an engine's API (`DOCKER_HOST`, `tcp://…:2375`, a client's `-H`): "
+            "only the one consumer of a socket proxy needs it, and that one is named."
+        ),
+        remediation=(
+            "Remove the variable or argument. For the consumer of a socket proxy, add an exception to "
+            "policies/config.yaml with a reason and a last day."
+        ),
+        severity=Severity.CRITICAL,
+        judge=_judge_address,
+        benchmarks=("CIS 5.32", "OWASP 1"),
+    ),
+    Rule(
+        name="read-only-socket-proxy",
+        description=(
+            "A socket proxy lets nothing pass that changes something, nor paths of any kind: with POST or `.*` it is "
+            "the socket itself, and by `/containers/…/archive` every container's secrets can be read."
+        ),
+        remediation=(
+            "Allow GET and HEAD of the paths that the consumer needs, each written out, such as "
+            "`/v1\\.[0-9]+/containers/json`. What has to change something is not done through a proxy."
+        ),
+        severity=Severity.CRITICAL,
+        judge=_judge_grants,
+        benchmarks=("CIS 5.32", "OWASP 1"),
+    ),
+    Rule(
+        name="private-socket-proxy",
+        description=(
+            "A socket proxy publishes no port, has a network of its own and lets one consumer in: it asks nobody "
+            "for a password."
+        ),
+        remediation=(
+            "Take published ports, the host's network and wide `-allowfrom` away; name the one consumer in "
+            "`-allowfrom`."
+        ),
+        severity=Severity.CRITICAL,
+        judge=_judge_reachable,
+        benchmarks=("CIS 5.9", "CIS 5.10", "CIS 5.32", "OWASP 1", "OWASP 5"),
+    ),
+    Rule(
+        name="one-consumer-per-socket-proxy",
+        description=(
+            "The networks of a socket proxy hold exactly one other container: what one consumer may read is not for "
+            "every neighbour."
+        ),
+        remediation="Give each consumer of an engine's API its own proxy, on an internal network of the two.",
+        severity=Severity.HIGH,
+        judge_stack=_judge_consumers,
+        benchmarks=("CIS 5.32", "OWASP 1", "OWASP 5"),
     ),
 )

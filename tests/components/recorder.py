@@ -1,36 +1,21 @@
-"""Runs a Pulumi program under mocks and hands back what it registered, as plain data.
+"""What a Pulumi program registers under mocks (scripts/declared.py), as data that tests ask questions of.
 
-The mock monitor's `Mocks` see neither resource options nor which part of an input is secret, so what is recorded
-here is the request that the engine itself would get. Assert on it after `run`: an assertion inside an `apply` that
-nothing awaits never runs.
+Assert on it after `run`: an assertion inside an `apply` that nothing awaits never runs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import hashlib
-import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
-import pulumi
-from google.protobuf import json_format, struct_pb2
-from pulumi.runtime import MockCallArgs, MockResourceArgs, Mocks
-from pulumi.runtime import config as runtime_config
-from pulumi.runtime import settings as runtime_settings
-from pulumi.runtime.mocks import MockMonitor
-from pulumi.runtime.proto import resource_pb2
-from pulumi.runtime.stack import Stack
+from google.protobuf import json_format
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from scripts import declared
+from scripts.declared import SECRET, SIGNATURE, Export, Json, Request, bcrypt, configuration, generated
 
-# How the engine's protocol marks what is not plain JSON (sdk/python runtime/rpc.py).
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
+__all__ = ["UNKNOWN", "Json", "Leaf", "Recorder", "Registered", "bcrypt", "configuration", "generated", "run"]
+
 UNKNOWN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
@@ -119,14 +104,6 @@ class Registered:
         return dict(zip(targets, mounts, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """A stack output."""
-
-    value: Json
-    secret: bool
-
-
 @dataclass
 class Recorder:
     """What one run registered, in no particular order."""
@@ -147,66 +124,7 @@ class Recorder:
         return self.of("Container")[f"{name}-seed"]
 
 
-class _Outputs(Mocks):
-    """What the providers would give back: ids and computed outputs, made from names. None of them in a preview."""
-
-    def __init__(self, *, preview: bool) -> None:
-        self.preview = preview
-
-    def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, object]]:
-        if self.preview:
-            return "", args.inputs
-        return f"{args.name}-id", {**args.inputs, **_computed(args)}
-
-    def call(self, args: MockCallArgs) -> tuple[dict[object, object], list[tuple[str, str]] | None]:
-        raise AssertionError(f"unexpected call {args.token}: the program looks nothing up")
-
-
-def _computed(args: MockResourceArgs) -> dict[str, object]:
-    match args.typ:
-        case "docker:index/remoteImage:RemoteImage":
-            return {"imageId": f"sha256:{args.name}"}
-        case "random:index/randomPassword:RandomPassword":
-            return {"result": generated(args.name, int(args.inputs["length"])), "bcryptHash": bcrypt(args.name)}
-    return {}
-
-
-def generated(name: str, length: int) -> str:
-    """The password that the mock of the random provider gives the resource of that logical name."""
-    return hashlib.shake_256(name.encode()).hexdigest(length)[:length]
-
-
-def bcrypt(name: str) -> str:
-    """What stands for the bcrypt hash of that password."""
-    return f"$2a$10${generated(f'{name} in bcrypt', 53)}"
-
-
-class _Monitor(MockMonitor):
-    """The mock monitor, which also keeps each request and marks the outputs that a provider marks as secret."""
-
-    def __init__(self, mocks: Mocks, recorder: Recorder) -> None:
-        super().__init__(mocks)
-        self._recorder = recorder
-
-    def RegisterResource(  # noqa: N802
-        self, request: resource_pb2.RegisterResourceRequest
-    ) -> resource_pb2.RegisterResourceResponse:
-        if request.type != "pulumi:pulumi:Stack":
-            self._recorder.resources.append(_registered(request))
-        response = cast(
-            "resource_pb2.RegisterResourceResponse",
-            super().RegisterResource(request),  # type: ignore[no-untyped-call]
-        )
-        for key in request.additionalSecretOutputs:
-            if key in response.object.fields:
-                marked = struct_pb2.Value()
-                marked.struct_value.fields[SIGNATURE].string_value = SECRET
-                marked.struct_value.fields["value"].CopyFrom(response.object.fields[key])
-                response.object.fields[key].CopyFrom(marked)
-        return response
-
-
-def _registered(request: resource_pb2.RegisterResourceRequest) -> Registered:
+def _registered(request: Request) -> Registered:
     given = cast("dict[str, Json]", json_format.MessageToDict(request.object))
     leaves = tuple(_leaves(given, "", secret=False))
     revealed = _reveal(given)
@@ -260,50 +178,13 @@ def _reveal(value: Json) -> Json:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-@contextmanager
-def configuration(config: Mapping[str, Json], secret: Mapping[str, str] | None = None) -> Iterator[None]:
-    """The engine's configuration for a stack, restored afterwards. Keys as in the stack file (nexus:edge); objects
-    become the JSON text that the engine hands over."""
-    given = {**config, **(secret or {})}
-    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
-    runtime_config.set_all_config(values, sorted(secret or {}))
-    try:
-        yield
-    finally:
-        runtime_config.set_all_config({}, [])
-
-
 def run(
     program: Callable[[], object], *, stack: str = "test", preview: bool = False, into: Recorder | None = None
 ) -> Recorder:
-    """Runs `program` to its end: every resource registered, every Output awaited, every error raised. It may be
-    an async function. What a program that raises had registered is seen in `into`."""
+    """Runs `program` to its end, as scripts.declared does. What a program that raises had registered is in `into`."""
     recorder = Recorder() if into is None else into
-    # The SDK's state lives in context variables: in a context of its own, one run leaves nothing for the next.
-    contextvars.copy_context().run(_run, program, recorder, stack, preview)
+    exports = declared.run(
+        program, lambda request: recorder.resources.append(_registered(request)), stack, preview=preview
+    )
+    recorder.exports.update(exports)
     return recorder
-
-
-def _run(program: Callable[[], object], recorder: Recorder, stack: str, preview: bool) -> None:
-    async def whole() -> None:
-        result = program()
-        if inspect.isawaitable(result):
-            await result
-        root = runtime_settings.get_root_resource()
-        assert isinstance(root, Stack)
-        for name, value in root.outputs.items():
-            output: pulumi.Output[Json] = pulumi.Output.from_input(value)
-            recorder.exports[name] = Export(value=await output.future(), secret=await output.is_secret())
-
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    runtime_settings.ROOT.set(None)
-    try:
-        mocks = _Outputs(preview=preview)
-        pulumi.runtime.set_mocks(
-            mocks, project="nexus", stack=stack, preview=preview, monitor=_Monitor(mocks, recorder)
-        )
-        pulumi.runtime.test(whole)()  # type: ignore[no-untyped-call]
-    finally:
-        loop.close()
-        asyncio.set_event_loop(None)

@@ -18,6 +18,8 @@ from pulumi_policy import EnforcementLevel
 from policies.rules import POLICIES
 from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, container
 
+ADVISORY: Final = {"backup-set"}
+"""Rules that only warn, everywhere."""
 PACK: Final = Path(__file__).resolve().parents[2] / "policies"
 
 
@@ -57,7 +59,10 @@ def test_the_engine_is_told_every_rule(analyzer: analyzer_pb2_grpc.AnalyzerStub)
     info = analyzer.GetAnalyzerInfo(empty_pb2.Empty())
     assert info.name == "nexus"
     assert [policy.name for policy in info.policies] == [policy.name for policy in POLICIES]
-    assert {policy.enforcementLevel for policy in info.policies} == {analyzer_pb2.MANDATORY}
+    levels = {policy.name: policy.enforcementLevel for policy in info.policies}
+    assert {name for name, level in levels.items() if level != analyzer_pb2.MANDATORY} == ADVISORY
+    # The initial configuration counts, and one without a level is advisory on the wire.
+    assert {name: given.enforcementLevel for name, given in info.initialConfig.items()} == levels
 
 
 def test_it_judges_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
@@ -69,14 +74,15 @@ def test_it_judges_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> No
 
 
 def test_every_rule_explains_itself() -> None:
-    headings = re.findall(r"(?m)^## (\S+)$", (PACK / "README.md").read_text(encoding="utf-8"))
-    assert headings == [policy.name for policy in POLICIES]
+    page = (PACK.parent / "docs" / "policies.md").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^## (\S+)$", page) == [policy.name for policy in POLICIES]
     for policy in POLICIES:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)+", policy.name)
         assert len(policy.description) > 40
         assert policy.remediation_steps
         assert policy.severity
-        assert policy.enforcement_level is EnforcementLevel.MANDATORY
+        warns = policy.name in ADVISORY
+        assert policy.enforcement_level is (EnforcementLevel.ADVISORY if warns else EnforcementLevel.MANDATORY)
         assert policy.url == f"docs/policies.md#{policy.name}"
 
 

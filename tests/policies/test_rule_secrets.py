@@ -1,6 +1,7 @@
 """Family `secrets`: credentials are refused in every spelling and place, and what only looks like one passes."""
 
 import base64
+import dataclasses
 import json
 import os
 import random
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from policies.rules import literals
+from policies.rules import literals, secrets, sockets
+from tests.components.stacks import CHOICES
+from tests.policies import harness
 from tests.policies.harness import (
     CONTAINER,
     IMAGE,
@@ -24,16 +27,30 @@ from tests.policies.harness import (
     VOLUME,
     Json,
     Props,
+    Violation,
     at,
     container,
-    judge,
-    judge_raw,
     positions,
     replaced,
     rules_of,
     service,
     volume,
 )
+from tests.policies.platform import declared
+
+# The two families watch each other; what the others say of the same resource is not the matter here.
+OURS = (*sockets.RULES, *secrets.RULES)
+
+
+def judge(
+    props: Props, kind: str = CONTAINER, *, name: str = "sonarr", config: Props | None = None
+) -> list[Violation]:
+    return harness.judge(props, kind, name=name, config=config, rules=OURS)
+
+
+def judge_raw(props: Props, kind: str = CONTAINER) -> list[Violation]:
+    return harness.judge_raw(props, kind, rules=OURS)
+
 
 NAMED = "no-literal-secret"
 URL = "no-url-credentials"
@@ -589,7 +606,7 @@ INNOCENT_COMMANDS: list[list[Json]] = [
     [
         "-logtostderr",
         "-port=8080",
-        "--docker=tcp://socket-proxy:2375",
+        "--docker=unix:///srv/x.socket",
         "--docker_only=true",
         "--store_container_labels=false",
         "--housekeeping_interval=30s",
@@ -649,11 +666,386 @@ def test_a_fast_hash_is_as_good_as_the_password() -> None:
         assert rules_of(judge(container(labels=labels))) == {NAMED}
 
 
-@pytest.mark.parametrize("key", ["content", "contentBase64", "source", "file"])
-def test_uploads_are_not_judged(key: str) -> None:
-    """They are the road by which a generated secret reaches its file, and come here in clear."""
-    for text in (PEM, TOKENS[0], URLS[0], f"PASSWORD={LITERAL}", WIREGUARD_KEY):
-        assert judge(container(uploads=[{"file": "/run/secrets/x", key: text}])) == []
+# ---- files ----
+
+
+def upload(text: str, name: str = "/run/config/app.conf", *, encoded: bool = False) -> Props:
+    """A container that is given a file."""
+    content = base64.b64encode(text.encode()).decode() if encoded else text
+    return container(uploads=[{"file": name, "contentBase64" if encoded else "content": content}])
+
+
+@pytest.mark.parametrize("name", ["/run/secrets/x", "/run/secrets/a/b.yml", "/var/run/secrets/x", "/run//secrets/x"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_an_upload_of_a_secret_file_passes(name: str, encoded: bool) -> None:
+    """It is the road by which a generated secret reaches its file, and it comes here in clear."""
+    for text in (PEM, TOKENS[0], URLS[0], f"PASSWORD={LITERAL}", f"password: {LITERAL}", WIREGUARD_KEY, "[secret]"):
+        assert judge(upload(text, name, encoded=encoded)) == []
+        # A member too many is none that is read.
+        both: Json = [{"file": name, "content": text, "contentBase64": base64.b64encode(text.encode()).decode()}]
+        assert judge(container(uploads=both)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/run/config/app.conf",
+        "/run/secretsx/app.conf",
+        "/run/secrets/../config/app.conf",
+        "/srv/run/secrets/app.conf",
+        "/RUN/SECRETS/app.conf",
+        "run/secrets/app.conf",
+        "/run/secrets",
+        "/etc/app",
+        "",
+    ],
+)
+def test_an_upload_to_any_other_place_is_judged(name: str) -> None:
+    for encoded in (False, True):
+        assert rules_of(judge(upload(f"a = 1\npassword = {LITERAL}\n", name, encoded=encoded))) == {NAMED}
+        assert PRIVATE_KEY in rules_of(judge(upload(PEM, name, encoded=encoded)))
+    assert rules_of(judge(upload("[secret]", name))) == {NAMED}
+
+
+def test_an_upload_to_an_unknown_place_is_judged_when_it_is_known() -> None:
+    assert judge(container(uploads=[{"file": UNKNOWN, "content": f"password: {LITERAL}"}])) == []
+    assert judge(container(uploads=[{"file": "/run/config/x", "content": UNKNOWN}, UNKNOWN])) == []
+
+
+@pytest.mark.parametrize("key", ["source", "file"])
+def test_what_is_no_content_is_no_road(key: str) -> None:
+    assert rules_of(judge(container(uploads=[{"file": "/run/secrets/x", key: TOKENS[2]}]))) == {TOKEN}
+
+
+# Files as people write them, each with one secret: name, text, the rule, the line.
+FILES: list[tuple[str, str, str, int]] = [
+    ("app.env", f"A=1\nPASSWORD={LITERAL}\n", NAMED, 2),
+    ("app.env", f"A=1\nexport API_KEY='{LITERAL}'\n", NAMED, 2),
+    ("app.env", f"A=1\n# PASSWORD={LITERAL}\n", NAMED, 2),
+    ("app.ini", f"[a]\nb = 1\npassword = {LITERAL}\n", NAMED, 3),
+    ("app.ini", f"[a]\n;password = {LITERAL}\n", NAMED, 2),
+    ("app.properties", f"a.b=1\na.password={LITERAL}\n", NAMED, 2),
+    ("redis.conf", f"bind 0.0.0.0\nrequirepass {LITERAL}\n", NAMED, 2),
+    ("redis.conf", f"bind 0.0.0.0\nmasterauth {LITERAL}\n", NAMED, 2),
+    ("nginx.conf", f"server {{\n  set $a b;\n  proxy_password {LITERAL};\n}}\n", NAMED, 3),
+    ("nginx.conf", f'a;\nproxy_set_header Authorization "Bearer {LITERAL}";\n', TOKEN, 2),
+    ("wg0.conf", f"[Interface]\nPrivateKey = {WIREGUARD_KEY}\n", NAMED, 2),
+    ("wg0.conf", f"[Peer]\nPresharedKey = {WIREGUARD_KEY}\n", NAMED, 2),
+    (".netrc", f"machine a.example\n  login me\n  password {LITERAL}\n", NAMED, 3),
+    (".netrc", f"\nmachine a.example login me password {LITERAL}\n", NAMED, 2),
+    ("users", "\nadmin:$apr1$abcdefgh$0123456789abcdefghijkl\n", NAMED, 2),
+    ("users", "\nadmin:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n", NAMED, 2),
+    ("config.xml", f"<Config>\n  <ApiKey>{LITERAL}</ApiKey>\n</Config>\n", NAMED, 2),
+    ("app.json", json.dumps({"a": {"password": LITERAL}}, indent=1), NAMED, 3),
+    ("app.json", f'{{"a":\n{{"clientSecret":"{LITERAL}"}}}}', NAMED, 2),
+    ("app.toml", f'[a]\nb = 1\npassword = "{LITERAL}"\n', NAMED, 3),
+    ("app.yml", f"a:\n  password: {LITERAL}\n", NAMED, 2),
+    ("app.yml", f"a:\n  - password: '{LITERAL}'\n", NAMED, 2),
+    ("app.yml", f"a:\n  b: {{user: me, password: {LITERAL}}}\n", NAMED, 2),
+    ("app.yml", f"a:\n  # password: {LITERAL}\n", NAMED, 2),
+    ("app.yml", f"a: |\n  x\n  password={LITERAL}\n", NAMED, 3),
+    ("app.yml", f"a: &x {{}}\npassword: !custom {LITERAL}\n", NAMED, 2),
+    ("start.sh", f"#!/bin/sh\nset -eu\nexport PASSWORD={LITERAL}\n", NAMED, 3),
+    ("start.sh", f"#!/bin/sh\nexec app \\\n  --password {LITERAL}\n", NAMED, 3),
+    ("start.sh", f"#!/bin/sh\ncurl -u admin:{LITERAL} http://127.0.0.1/\n", NAMED, 2),
+    ("any.conf", f"a\nurl = {URLS[2]}\n", URL, 2),
+    ("any.conf", f"a\nx {TOKENS[2]}\n", TOKEN, 2),
+    ("any.conf", f"a\n{PEM}\n", PRIVATE_KEY, 2),
+    ("any.conf", f"a\nremote = {WIREGUARD_KEY}\n", RANDOM, 2),
+    ("any.conf", f"a\n{HEX_32}\n", RANDOM, 2),
+    # Prometheus and Alertmanager
+    ("prometheus.yml", f"remote_write:\n- basic_auth: {{username: me, password: {LITERAL}}}\n", NAMED, 2),
+    ("prometheus.yml", f"basic_auth:\n  username: me\n  password: {LITERAL}\n", NAMED, 3),
+    ("prometheus.yml", f"authorization:\n  type: Bearer\n  credentials: {LITERAL}\n", NAMED, 3),
+    ("prometheus.yml", f"- job_name: a\n  bearer_token: {LITERAL}\n", NAMED, 2),
+    ("prometheus.yml", f"static_configs:\n- targets:\n  - http://me:{LITERAL}@a:9090\n", URL, 3),
+    ("alertmanager.yml", f"global:\n  smtp_auth_password: {LITERAL}\n", NAMED, 2),
+    ("alertmanager.yml", f"slack_configs:\n- api_url: {TOKENS[8]}\n", TOKEN, 2),
+    ("blackbox.yml", f"headers:\n  Authorization: Bearer {LITERAL}\n", TOKEN, 2),
+    # Traefik and Grafana
+    ("routes.yml", "basicAuth:\n  users:\n  - a:$apr1$abcdefgh$0123456789abcdefghijkl\n", NAMED, 3),
+    ("routes.yml", "headers:\n  customRequestHeaders:\n    X-Api-Key: hunter2-x\n", NAMED, 3),
+    ("routes.yml", f"servers:\n- url: http://me:{LITERAL}@sonarr:8989\n", URL, 2),
+    ("datasource.yaml", f"secureJsonData:\n  password: {LITERAL}\n", NAMED, 2),
+    ("grafana.ini", f"[security]\nadmin_password = {LITERAL}\n", NAMED, 2),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "rule", "line"), FILES)
+def test_a_secret_in_a_file_is_refused_with_its_line(name: str, text: str, rule: str, line: int) -> None:
+    for encoded in (False, True):
+        violations = judge(upload(text, f"/run/config/{name}", encoded=encoded))
+        assert rules_of(violations) == {rule}
+        place = f"sonarr: uploads[0].{'contentBase64' if encoded else 'content'}[{line}] "
+        assert violations[0].message.startswith(place), violations[0].message
+    raw = judge({"name": name, "dataRaw": text}, SERVICE_CONFIG)
+    assert (rules_of(raw), raw[0].message.split()[1]) == ({rule}, f"dataRaw[{line}]")
+    data = base64.b64encode(text.encode()).decode()
+    assert rules_of(judge({"name": name, "data": data}, SERVICE_CONFIG)) == {rule}
+
+
+# What no line shows by itself.
+STRUCTURED: list[tuple[str, str, str]] = [
+    ("a.yml", f"password: >-\n  {LITERAL}\n", NAMED),
+    ("a.yml", f"password:\n  {LITERAL}\n", NAMED),
+    ("a.yml", f"passwords:\n- {LITERAL}\n", NAMED),
+    ("a.yml", f'env: [{{name: "PASSWORD", value: {LITERAL}}}]\n', NAMED),
+    ("a.yml", f"digestAuth:\n  users:\n  - me:traefik:{HEX_32}\n", NAMED),
+    ("a.yml", "basicAuth: {users: ['me:hunter2']}\n", NAMED),
+    ("a.json", f'{{"password":\n\n"{LITERAL}"}}', NAMED),
+    ("a.yml", 'password: "hun\\x74er2"\n', NAMED),
+    ("a.yml", f"http_headers:\n  X-Foo:\n    secrets: [{LITERAL}]\n", NAMED),
+    ("a.yml", f"remote:\n- {WIREGUARD_KEY}\n", RANDOM),
+    ("a.txt", base64.encodebytes(("x" * 60 + PEM + "y" * 60).encode()).decode(), PRIVATE_KEY),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "rule"), STRUCTURED)
+def test_a_secret_that_no_single_line_shows(name: str, text: str, rule: str) -> None:
+    assert rule in rules_of(judge(upload(text, f"/run/config/{name}")))
+
+
+def test_every_line_of_a_file_is_told() -> None:
+    violations = judge(upload(f"a = 1\npassword = {LITERAL}\nb = 2\ntoken = {LITERAL}\nurl = {URLS[0]}\n"))
+    assert [violation.message.split()[1] for violation in violations] == [
+        "uploads[0].content[2]",
+        "uploads[0].content[4]",
+        "uploads[0].content[5]",
+    ]
+
+
+INNOCENT_FILES: list[tuple[str, str]] = [
+    (
+        "prometheus.yml",
+        "scrape_configs:\n- job_name: a\n  authorization: {type: Bearer, credentials_file: /run/secrets/token}\n"
+        "  basic_auth:\n    username: user1\n    password_file: /run/secrets/p\n"
+        "  oauth2: {client_id: nexus, client_secret_file: /run/secrets/s, token_url: 'https://a.example/token'}\n"
+        "  static_configs: [{targets: ['sonarr:8989', 'http://vpn:8080/']}]\n"
+        "  tls_config: {ca_file: /etc/ca.crt, key_file: /run/secrets/tls.key, insecure_skip_verify: false}\n",
+    ),
+    (
+        "alertmanager.yml",
+        "global: {smtp_auth_username: nexus, smtp_auth_password_file: /run/secrets/p, smtp_require_tls: true}\n"
+        "receivers:\n- name: a\n  webhook_configs: [{url_file: /run/secrets/url, send_resolved: true}]\n"
+        "  slack_configs: [{api_url_file: /run/secrets/slack, title: '{{ .CommonLabels.alertname }}'}]\n",
+    ),
+    (
+        "routes.yml",
+        "http:\n  middlewares:\n    login: {basicAuth: {usersFile: /run/secrets/users, realm: NEXUS}}\n"
+        f"    known: {{basicAuth: {{users: ['admin:{BCRYPT}', 'me:{BCRYPT}']}}}}\n"
+        "    sso: {forwardAuth: {address: 'http://authelia:9091/api', authResponseHeaders: [Remote-User, X-Token]}}\n"
+        "  routers: {a: {rule: 'Host(`a.example`) && PathPrefix(`/api/token`)', service: api@internal}}\n"
+        "tls: {certificates: [{certFile: /run/secrets/tls.crt, keyFile: /run/secrets/tls.key}]}\n",
+    ),
+    (
+        "datasource.yaml",
+        "datasources:\n- {name: a, uid: P7Xv2Lk9Rt4Zb8Nw3Jd6A, url: 'http://prometheus:9090'}\n"
+        "  # password: see the manual\n",
+    ),
+    ("secure.yaml", "secureJsonData: {password: '$__file{/run/secrets/p}', token: $__env{TOKEN}}\n"),
+    (
+        "grafana.ini",
+        "[a]\nadmin_user = admin\nadmin_password = $__file{/run/secrets/p}\ncookie_secure = true\n",
+    ),
+    ("sops.yaml", "password: ENC[AES256_GCM,data:q7Xv2Lk9Rt4Zb8Nw3Jd6,iv:Zt8kQ2vXr5LmN9wJh3Pd7Bc4,tag:x,type:str]\n"),
+    ("qBittorrent.conf", f'[Preferences]\nWebUI\\Username=admin\nWebUI\\Password_PBKDF2="{PBKDF2}"\n'),
+    ("users", f"admin:{BCRYPT}\nme:{ARGON2}\n"),
+    (
+        "config.xml",
+        "<Config>\n  <AuthenticationMethod>External</AuthenticationMethod>\n  <ApiKey/>\n</Config>",
+    ),
+    ("wg0.conf", f"[Peer]\nPublicKey = {WIREGUARD_KEY}\nAllowedIPs = 10.0.0.0/8, fd00::/8\n"),
+    ("known_hosts", f"a.example ssh-ed25519 {'AAAAC3NzaC1lZDI1NTE5AAAAI' + 'Q7xv2Lk9Rt4Zb8Nw3Jd6'}\n"),
+    ("ca.crt", f"-----BEGIN CERTIFICATE-----\n{WIREGUARD_KEY}\n{WIREGUARD_KEY}\n-----END CERTIFICATE-----\n"),
+    ("ca.pem", f"# the root\n-----BEGIN PUBLIC KEY-----\n{WIREGUARD_KEY}\n-----END PUBLIC KEY-----\n"),
+    ("keys.yml", f"public_keys:\n- {WIREGUARD_KEY}\n- {WIREGUARD_KEY}\n"),
+    ("pins.json", json.dumps({"image": {"digest": HEX_64, "id": "0" * 7 + HEX_32}, "commit": HEX_64[:40]})),
+    ("uuid.toml", 'cluster = "00000000-1111-2222-3333-444444444444"\n'),
+    (
+        "start.sh",
+        "#!/bin/sh\nset -eu\n# Reads its token from /run/secrets and PASSWORD from the environment.\n"
+        'export API_KEY="$(cat /run/secrets/key)"\npassword=$1\ntoken=$(tr -d "\\n" </run/secrets/token)\n'
+        'wg set wg0 private-key /run/secrets/key peer "$CLIENT_PUBLIC_KEY" allowed-ips "$CLIENT/32"\n'
+        'echo "no password is set: see the manual" >&2\nexec app --token-file /run/secrets/t --auth=none\n',
+    ),
+    ("notes.txt", "The token is made by the app.\npassword: at least twelve characters\nkey: the first one\n"),
+    ("mosquitto.conf", "password_file /run/secrets/passwords\nallow_anonymous false\nlistener 1883\n"),
+    (
+        "redis.conf",
+        "bind 0.0.0.0\naclfile /run/secrets/users.acl\nprotected-mode yes\nmaxmemory-policy noeviction\n",
+    ),
+    ("nginx.conf", "auth_basic off;\nauth_request /auth;\nproxy_set_header Authorization $http_authorization;\n"),
+    ("search.yml", "tokenizer: standard\npassTLSClientCert: {pem: true}\npassHostHeader: true\nbypass: a\n"),
+    ("empty.yml", ""),
+    ("broken.yml", "a: [\n"),
+    ("image.bin", "\u0000\u0001"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), INNOCENT_FILES, ids=[name for name, _ in INNOCENT_FILES])
+def test_innocent_files(name: str, text: str) -> None:
+    for encoded in (False, True):
+        assert judge(upload(text, f"/run/config/{name}", encoded=encoded)) == []
+    assert judge({"name": name, "dataRaw": text}, SERVICE_CONFIG) == []
+    assert judge({"name": name, "data": base64.b64encode(text.encode()).decode()}, SERVICE_CONFIG) == []
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_the_platform_uploads_passes(choice: str) -> None:
+    stack = declared(choice)
+    names = [
+        str(upload["file"])
+        for one in stack.of("Container")
+        for upload in (one.props.get("uploads") or [])  # type: ignore[union-attr]
+        if isinstance(upload, dict)
+    ]
+    assert {"/run/config/routes.yml", "/run/config/prometheus.yml", "/run/config/alertmanager.yml"} <= set(names)
+    assert any(name.startswith("/run/secrets/") for name in names)
+    for rule in secrets.RULES:
+        found = [verdict.message for verdict in rule.verdicts(stack, {})]
+        assert found == [], rule.name
+
+
+def test_the_platforms_files_are_judged() -> None:
+    """The same files elsewhere: what is under /run/secrets would be refused anywhere else."""
+    refused = set()
+    for one in declared("dev").of("Container"):
+        moved = json.loads(json.dumps(one.props).replace("/run/secrets/", "/run/config/"))
+        found = [f for rule in secrets.RULES for f in rule.judge(dataclasses.replace(one, props=moved), {})]  # type: ignore[misc]
+        refused |= {one.name} if found else set()
+    # What the others hold there is a verifier, or too short to be told from a word.
+    assert refused == {f"{name}-seed" for name in ("sonarr", "radarr", "prowlarr", "vpn", "vpn-peer")}
+
+
+# ---- connection strings, basic authentication, wrappings ----
+
+CONNECTIONS = [
+    ("Server=db;Database=sonarr;User Id=sa;Password=hunter2;", NAMED),
+    ("Server=db; User Id = sa; Password = hunter2", NAMED),
+    ("Data Source=db;Pwd=hunter2", NAMED),
+    ("DefaultEndpointsProtocol=https;AccountName=a;AccountKey=" + WIREGUARD_KEY, NAMED),
+    ("Endpoint=sb://a.example/;SharedAccessKeyName=a;SharedAccessKey=" + WIREGUARD_KEY, NAMED),
+    ("host=db port=5432 user=sonarr password=hunter2 dbname=sonarr", NAMED),
+    ("redis:6379,password=hunter2,ssl=True", NAMED),
+    ("jdbc:postgresql://db/sonarr?user=sonarr&password=hunter2", NAMED),
+    ("jdbc:oracle:thin:scott/hunter2@db:1521:x", URL),
+    ("postgres://sonarr:hunter2@db/sonarr", URL),
+    ("amqp://me:hunter2@mq:5672/vhost", URL),
+    ("rediss://:hunter2@valkey:6379", URL),
+    ("mysql+pymysql://me:hunter2@db/x", URL),
+    ("ftp://me:hunter2@nas", URL),
+    ("//me:hunter2@nas/share", URL),
+    ("sonarr:hunter2@db:5432", URL),
+    ("sonarr:hunter2@db.example.net:5432/sonarr", URL),
+    ("postgres%3A%2F%2Fsonarr%3Ahunter2%40db%2Fsonarr", URL),
+    ("https://me:hunter%402@example.net", URL),
+]
+BASIC = base64.b64encode(b"me:hunter2").decode()
+HEADERS = [
+    f"Authorization: Basic {BASIC}",
+    f"authorization: basic {BASIC}",
+    f"Proxy-Authorization: Basic {BASIC}",
+    f"X-Forwarded-Auth: Basic {BASIC}",
+    f"Basic {BASIC}",
+    f'{{"Authorization": "Basic {BASIC}"}}',
+    f"Authorization=Bearer {LITERAL}",
+    f"Authorization: Token {LITERAL}",
+    f"Authorization%3A%20Basic%20{BASIC}",
+]
+
+
+@pytest.mark.parametrize(("text", "rule"), CONNECTIONS)
+def test_connection_strings(text: str, rule: str) -> None:
+    for props in (
+        container(envs=[f"CONNECTION={text}"]),
+        container(envs={"ConnectionStrings__Main": text}),
+        container(labels=[{"label": "db", "value": text}]),
+        container(command=["app", "--connection", text]),
+        container(healthcheck={"tests": ["CMD", "app", "check", text]}),
+        upload(f"connection: '{text}'\n", "/run/config/a.yml"),
+        upload(json.dumps({"ConnectionStrings": {"Main": text}}), "/run/config/a.json"),
+        upload(f"[a]\nconnection = {text}\n"),
+    ):
+        assert rule in rules_of(judge(props)), props
+
+
+@pytest.mark.parametrize("text", HEADERS)
+def test_headers_with_a_credential(text: str) -> None:
+    for props in (
+        container(envs=[f"HEADER={text}"]),
+        container(command=["curl", "-H", text, "http://127.0.0.1/"]),
+        container(healthcheck={"tests": ["CMD-SHELL", f"wget --header '{text}' http://127.0.0.1/"]}),
+        upload(f"a: 1\nb: '{text}'\n", "/run/config/a.yml"),
+    ):
+        assert TOKEN in rules_of(judge(props)), props
+
+
+WRAPPED = [
+    ("postgres://sonarr:hunter2@db/sonarr", URL),
+    (PEM, PRIVATE_KEY),
+    (TOKENS[2], TOKEN),
+    (f"Authorization: Bearer {LITERAL}", TOKEN),
+    (f"password={LITERAL}", NAMED),
+    (json.dumps({"password": LITERAL}), NAMED),
+    (f"db:\n  password: {LITERAL}\n", NAMED),
+    ("Server=db;Password=hunter2;", NAMED),
+    ("admin:$apr1$abcdefgh$0123456789abcdefghijkl", NAMED),
+    (f"x {WIREGUARD_KEY}", RANDOM),
+]
+_ENCODINGS: list[Callable[[bytes], bytes]] = [
+    base64.b64encode,
+    base64.urlsafe_b64encode,
+    lambda raw: base64.b64encode(raw).rstrip(b"="),
+    lambda raw: base64.b64encode(raw.decode().encode("utf-16-le")),
+]
+
+
+@pytest.mark.parametrize(("text", "rule"), WRAPPED)
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("encode", _ENCODINGS, ids=["standard", "for addresses", "unpadded", "UTF-16"])
+def test_a_wrapped_secret(text: str, rule: str, times: int, encode: Callable[[bytes], bytes]) -> None:
+    wrapped = text.encode()
+    for _ in range(times):
+        wrapped = encode(wrapped)
+    for props in (
+        container(envs=[f"A={wrapped.decode()}"]),
+        container(labels=[{"label": "a", "value": wrapped.decode()}]),
+        container(command=["sh", "-c", f"echo {wrapped.decode()} | base64 -d > /a"]),
+        upload(f"a: {wrapped.decode()}\n", "/run/config/a.yml"),
+    ):
+        assert rule in rules_of(judge(props)), props
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello, this is a text that anybody may read",
+        json.dumps({"log": {"level": "info"}, "url": "http://sonarr:8989"}),
+        f"-----BEGIN CERTIFICATE-----\n{WIREGUARD_KEY}\n-----END CERTIFICATE-----\n",
+        "password_file=/run/secrets/p",
+        f"sha256:{HEX_64}",
+    ],
+)
+def test_an_innocent_text_that_is_wrapped(text: str) -> None:
+    once = base64.b64encode(text.encode())
+    for wrapped in (once.decode(), base64.b64encode(once).decode()):
+        assert judge(container(envs=[f"A={wrapped}"])) == []
+        assert judge(upload(f"a: {wrapped}\n", "/run/config/a.yml")) == []
+
+
+@pytest.mark.parametrize("variable", ["A=//cdn.example.net/x.js", "B=user@host:22", "C=a:b", "D=basic information"])
+def test_what_only_resembles_them(variable: str) -> None:
+    assert judge(container(envs=[variable])) == []
+
+
+UPLOADS = upload(f"a: 1\npassword: {LITERAL}\n", "/run/config/a.yml")
+
+
+@pytest.mark.parametrize("where", [where for where in positions(UPLOADS) if where[0] == "uploads"], ids=str)
+def test_odd_files_never_raise(where: tuple[str | int, ...]) -> None:
+    odd: list[Json] = [None, True, 3.5, "", [], {}, [[]], [None], {"": None}, UNKNOWN, "%%%", "a: &a [*a]", "\ud800"]
+    for value in odd:
+        judge(replaced(UPLOADS, where, value))
 
 
 def test_roads_that_are_meant_for_secrets() -> None:

@@ -1,10 +1,18 @@
-"""Family `sockets`: every spelling of an engine's socket is refused on every road, and nothing else is."""
+"""Family `sockets`: every spelling of an engine's socket or address is refused on every road, and nothing else is;
+a socket proxy lets little pass, and to one consumer."""
 
+import dataclasses
+import time
 from collections.abc import Callable
 
 import pytest
 
+from policies.config import configure, read
+from policies.rules import RULES, proxies, secrets, sockets
+from policies.rules.props import plain
+from policies.rules.rule import Resource, Stack
 from policies.rules.sockets import ENGINE_SOCKETS, Reach, reach
+from tests.policies import harness
 from tests.policies.harness import (
     CONTAINER,
     OUTPUT,
@@ -16,16 +24,29 @@ from tests.policies.harness import (
     VOLUME,
     Json,
     Props,
+    Violation,
     at,
     container,
-    judge,
-    judge_raw,
     positions,
     replaced,
     rules_of,
     service,
     volume,
 )
+
+# The two families watch each other; what the others say of the same resource is not the matter here.
+OURS = (*sockets.RULES, *secrets.RULES)
+
+
+def judge(
+    props: Props, kind: str = CONTAINER, *, name: str = "sonarr", config: Props | None = None
+) -> list[Violation]:
+    return harness.judge(props, kind, name=name, config=config, rules=OURS)
+
+
+def judge_raw(props: Props, kind: str = CONTAINER) -> list[Violation]:
+    return harness.judge_raw(props, kind, rules=OURS)
+
 
 RULE = "no-engine-socket"
 
@@ -315,7 +336,6 @@ ADDRESSES = [
     r"WATCH=\\.\pipe\docker_engine",
 ]
 INNOCENT_ADDRESSES = [
-    "DOCKER_HOST=tcp://socket-proxy:2375",  # judged by a rule of its own, later
     "HOME=/",
     "PWD=/run",
     "XDG_RUNTIME_DIR=/run/user/1000",
@@ -372,7 +392,7 @@ ARGUMENTS: list[list[Json]] = [
     ["app", "//var//run/./docker.sock"],
 ]
 INNOCENT_ARGUMENTS: list[list[Json]] = [
-    ["-logtostderr", "-port=8080", "--docker=tcp://socket-proxy:2375", "--docker_only=true", "-v", "2"],
+    ["-logtostderr", "-port=8080", "--docker_only=true", "-v", "2"],
     ["--path.procfs=/host/proc", "--path.rootfs=/", "--path.sysfs=/host/sys"],
     [
         "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/docker/.+|run/credentials/.+|sys|var/lib/docker/.+)($|/)"
@@ -565,3 +585,591 @@ def test_unknown_text_is_unknown_without_the_proxy_too() -> None:
 )
 def test_other_resources_are_not_judged(kind: str) -> None:
     assert judge(BAD | {"host": "unix:///var/run/docker.sock"}, kind) == []
+
+
+# ---- an engine's API over TCP ----
+
+TCP = "no-engine-over-tcp"
+ADDRESS = "no-engine-address"
+PROVIDER = "pulumi:providers:docker"
+CERTIFICATES: Props = {"caMaterial": "ca", "certMaterial": "cert", "keyMaterial": "key"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"host": "tcp://192.0.2.1:2375"},
+        {"host": "tcp://192.0.2.1:2376"},
+        {"host": "TCP://192.0.2.1"},
+        {"host": " tcp://192.0.2.1:2375 "},
+        {"host": "http://192.0.2.1:2375"},
+        {"host": "https://192.0.2.1:2376"},
+        {"host": "192.0.2.1:2375"},
+        {"host": "docker.example.net"},
+        {"host": "tcp://192.0.2.1:2376", "certPath": ""},
+        {"host": "tcp://192.0.2.1:2376", "certPath": None},
+        {"host": "tcp://192.0.2.1:2376", **CERTIFICATES, "keyMaterial": ""},
+        {"host": "tcp://192.0.2.1:2376", "caMaterial": "ca"},
+    ],
+    ids=str,
+)
+def test_a_provider_over_tcp_needs_tls(given: Props) -> None:
+    for kind in (PROVIDER, "pulumi:providers:docker-build"):
+        assert rules_of(judge(given, kind)) == {TCP}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"host": None},
+        {"host": ""},
+        {"host": UNKNOWN},
+        {"host": 5.0},
+        {"host": "unix:///var/run/docker.sock"},
+        {"host": "npipe:////./pipe/docker_engine"},
+        {"host": "ssh://me@media.lan"},
+        {"host": "tcp://192.0.2.1:2376", "certPath": "/srv/certificates"},
+        {"host": "tcp://192.0.2.1:2376", "certPath": UNKNOWN},
+        {"host": "tcp://192.0.2.1:2376", **CERTIFICATES},
+        {"host": "tcp://192.0.2.1:2376", "caMaterial": UNKNOWN, "certMaterial": UNKNOWN, "keyMaterial": UNKNOWN},
+    ],
+    ids=str,
+)
+def test_a_provider_by_socket_ssh_or_tls_passes(given: Props) -> None:
+    assert judge(given, PROVIDER) == []
+
+
+DAEMONS: list[Props] = [
+    {"command": ["dockerd", "-H", "tcp://0.0.0.0:2375"]},
+    {"command": ["dockerd", "-H=tcp://0.0.0.0:2376"]},
+    {"command": ["dockerd", "--host=tcp://0.0.0.0:2376", "--tls"]},
+    {"command": ["dockerd", "--host", "tcp://:2375", "--host", "unix:///srv/x"]},
+    {"command": ["dockerd", "-H", "tcp://0.0.0.0:2375", "--tlsverify=false"]},
+    {"command": ["sh", "-c", "exec dockerd -H 'tcp://0.0.0.0:2375'"]},
+    {"command": "/usr/bin/dockerd -H tcp://0.0.0.0"},
+    {"entrypoints": ["dockerd"], "command": ["-H", "tcp://0.0.0.0:2375"]},
+    {"entrypoints": ["dockerd-entrypoint.sh"], "command": [UNKNOWN, "--host=tcp://0.0.0.0:2375"]},
+    {"command": ["docker", "daemon", "-H", "tcp://0.0.0.0:2375"]},
+    {"command": ["podman", "--log-level=info", "system", "service", "-t", "0", "tcp:0.0.0.0:8080"]},
+    {"command": ["buildkitd", "--addr", "tcp://0.0.0.0:1234"]},
+    {"envs": ["DOCKER_TLS_CERTDIR="]},
+    {"envs": {"DOCKER_TLS_CERTDIR": ""}},
+    {"uploads": [{"file": "/etc/docker/daemon.json", "content": '{"hosts": ["tcp://0.0.0.0:2375"]}'}]},
+    {"uploads": [{"file": "/d.json", "content": '{"hosts": ["unix:///x", "tcp://:2376"], "tlsverify": false}'}]},
+]
+
+
+@pytest.mark.parametrize("changes", DAEMONS, ids=str)
+def test_a_daemon_without_tls(changes: Props) -> None:
+    assert rules_of(judge(container(**changes))) == {TCP}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"command": ["dockerd", "-H", "tcp://0.0.0.0:2376", "--tlsverify", "--tlscacert=/certs/ca.pem"]},
+        {"command": ["buildkitd", "--addr", "tcp://0.0.0.0:1234", "--tlscacert", "/certs/ca.pem"]},
+        {"command": ["dockerd", "--data-root", "/data"]},
+        {"envs": ["DOCKER_TLS_CERTDIR=/certs"]},
+        {"uploads": [{"file": "/d.json", "content": '{"hosts": ["tcp://:2376"], "tlsverify": true}'}]},
+        {"uploads": [{"file": "/d.json", "content": "{not json"}]},
+        {"uploads": [{"file": "/d.json", "content": UNKNOWN}]},
+        {"uploads": [{"file": "/p.yml", "content": "hosts: [a.example.net]"}]},
+    ],
+    ids=str,
+)
+def test_a_daemon_with_tls_passes(changes: Props) -> None:
+    assert judge(container(**changes)) == []
+
+
+PORTS: list[Json] = [
+    [{"internal": 2375}],
+    [{"internal": 2375.0, "external": 9999.0, "ip": "127.0.0.1"}],
+    [{"internal": 9999, "external": 2375}],
+    [{"internal": UNKNOWN, "external": "2375"}],
+    [UNKNOWN, {"internal": 2375, "external": UNKNOWN}],
+    {"internal": 2375},
+    ["2375:2375"],
+    ["127.0.0.1:2375:80/tcp"],
+]
+
+
+@pytest.mark.parametrize("ports", PORTS, ids=str)
+def test_the_port_of_an_engine_is_not_published(ports: Json) -> None:
+    # A family of its own judges every published port.
+    assert TCP in rules_of(judge(container(ports=ports)))
+    assert TCP in rules_of(judge(service() | {"endpointSpec": {"ports": ports}}, SERVICE))
+
+
+def test_a_port_of_a_swarm_service() -> None:
+    props = service() | {"endpointSpec": {"ports": [{"targetPort": 80, "publishedPort": 2375}]}}
+    assert TCP in rules_of(judge(props, SERVICE))
+
+
+@pytest.mark.parametrize(
+    "ports", [[{"internal": 12375, "external": 23750}], [UNKNOWN], UNKNOWN, [{"internal": None}]]
+)
+def test_other_ports_are_not_an_engines(ports: Json) -> None:
+    assert TCP not in rules_of(judge(container(ports=ports)))
+
+
+@pytest.mark.parametrize("argument", ["-p 2375:2375", "--publish=127.0.0.1:2375:80", "-p=2375", "--publish 2375:80"])
+def test_the_port_is_not_published_by_a_client(argument: str) -> None:
+    assert TCP in rules_of(judge(container(command=["sh", "-c", f"docker run {argument} x"])))
+
+
+# ---- addresses of an engine's API ----
+
+NETWORK_ADDRESSES = [
+    "DOCKER_HOST=tcp://socket-proxy:2375",
+    "DOCKER_HOST=tcp://192.0.2.1:2376",
+    "DOCKER_HOST=TCP://anything",
+    "DOCKER_HOST= tcp://anything:1 ",
+    "DOCKER_HOST='tcp://anything:1'",
+    "DOCKER_HOST=ssh://me@media.lan",
+    "DOCKER_HOST=http://anything:80",
+    "DOCKER_HOST=media.lan:2375",
+    "DOCKER_HOST=media.lan",
+    "docker_host=tcp://anything:1",
+    "CONTAINER_HOST=ssh://me@media.lan/run/podman",
+    "PODMAN_HOST=tcp://anything:1",
+    "BUILDKIT_HOST=tcp://anything:1234",
+    "CONTAINERD_ADDRESS=tcp://anything:1",
+    "APP__DOCKER__HOST=tcp://anything:1",
+    "APP_DOCKER_ENDPOINT=tcp://anything:1",
+    "DOCKER_URL=tcp://anything:1",
+    "DOCKER=tcp://anything:1",
+    "WATCH=tcp://anything:2375",
+    "WATCH=tcp://anything:2376/",
+    "WATCH=http://anything:2375/v1.51/info",
+    "WATCH=https://anything:2376",
+    "WATCH=anything:2375",
+    "WATCH=192.0.2.1:2375",
+    "WATCH=tcp://[fd00::1]:2375",
+    "WATCH=a,tcp://anything:2375,b",
+    "WATCH=tcp%3A%2F%2Fanything%3A2375",
+    'WATCH={"url": "tcp://anything:2375"}',
+    "WATCH=http://cadvisor-socket-proxy/containers/json",
+    "WATCH=tcp://dockersocketproxy:80",
+]
+
+
+@pytest.mark.parametrize("variable", NETWORK_ADDRESSES)
+def test_no_container_is_told_an_engines_address(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    for props, kind in (
+        (container(envs=[variable]), CONTAINER),
+        (container(envs=[UNKNOWN, variable, UNKNOWN]), CONTAINER),
+        (container(envs={name: value}), CONTAINER),
+        (container(envs=[{"name": name, "value": value}]), CONTAINER),
+        (service(env={name: value}), SERVICE),
+    ):
+        violations = judge(props, kind)
+        assert rules_of(violations) == {ADDRESS}
+        assert len(violations) == 1
+
+
+CLIENTS: list[list[Json]] = [
+    ["app", "--docker=tcp://anything:1"],
+    ["app", "--docker", "tcp://anything:1"],
+    ["app", "--docker.endpoint=tcp://anything:1"],
+    ["traefik", "--providers.docker.endpoint=tcp://anything:1"],
+    ["traefik", "--providers.docker.endpoint=http://anything:1"],
+    ["app", "tcp://anything:2375"],
+    ["app", UNKNOWN, "--target=anything:2375"],
+    ["docker", "-H", "tcp://anything:1", "ps"],
+    ["docker", "-H=tcp://anything:1", "ps"],
+    ["docker", "--host", "ssh://me@anything", "ps"],
+    ["docker-compose", "--host=tcp://anything:1", "up"],
+    ["podman", "--url", "tcp://anything:1", "ps"],
+    ["nerdctl", "context", "create", "x", "--docker", "host=tcp://anything:1"],
+    ["sh", "-c", "DOCKER_HOST=tcp://anything:1 exec app"],
+    ["sh", "-c", "export DOCKER_HOST='tcp://anything:1'; exec app"],
+    ["sh", "-c", "exec docker -H 'tcp://anything:1' events"],
+    ["sh", "-c", "curl http://anything:2375/containers/json"],
+    ["sh", "-c", "wget -qO- http://socket-proxy/version"],
+]
+
+
+@pytest.mark.parametrize("arguments", CLIENTS, ids=str)
+def test_no_argument_is_an_engines_address(arguments: list[Json]) -> None:
+    text = " ".join(str(argument) for argument in arguments if argument != UNKNOWN)
+    for props, kind in (
+        (container(command=arguments), CONTAINER),
+        (container(command=text), CONTAINER),
+        (container(entrypoints=arguments), CONTAINER),
+        (service(commands=arguments), SERVICE),
+        (service(args=arguments), SERVICE),
+    ):
+        assert rules_of(judge(props, kind)) == {ADDRESS}
+
+
+def test_an_address_in_a_health_check_or_a_file() -> None:
+    tests: list[Json] = ["CMD", "curl", "http://anything:2375/_ping"]
+    assert rules_of(judge(container(healthcheck={"tests": tests}))) == {ADDRESS}
+    content = "providers: {docker: {endpoint: 'tcp://anything:1'}}"
+    uploads: Json = [{"file": "/run/config/traefik.yml", "content": content}]
+    assert rules_of(judge(container(uploads=uploads))) == {ADDRESS}
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "DOCKER_HOST=",
+        "DOCKER_CONFIG=/run/docker",
+        "DOCKER_REGISTRY_URL=https://registry.example.net",
+        "DOCKER_MIRROR=https://mirror.example.net:5000",
+        "DOCKER_URL=https://www.docker.com",
+        "DOCKER_API_VERSION=1.51",
+        "DOCKER_HOSTNAME=media.lan",
+        "DOCKER_MODS=linuxserver/mods:x",
+        "HOST=media.lan",
+        "PORT=2375",
+        "RANGE=2375:2376",
+        "URL=http://media.lan:23750/",
+        "URL=tcp://media.lan:12375",
+        "PROXY=http://proxy.lan:3128",
+        "FORWARDED_BY=reverse-proxy:8080",
+        "IMAGE=docker.io/wollomatic/socket-proxy:1.13.1",
+    ],
+)
+def test_innocent_addresses(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    assert judge(container(envs=[variable])) == []
+    assert judge(service(env={name: value}), SERVICE) == []
+
+
+CADVISOR = "cadvisor-container"
+CONSUMER: list[Json] = ["-logtostderr", "--docker=tcp://cadvisor-socket-proxy:2375"]
+
+
+def test_the_named_consumer_of_a_proxy() -> None:
+    assert judge(container(command=CONSUMER), name=CADVISOR) == []
+    image = "registry.lan:5000/google/cadvisor:v0.60.6"
+    assert judge(container(command=CONSUMER, image="ghcr.io/google/cadvisor:v0.60.6"), name=CADVISOR) == []
+    assert judge(container(command=CONSUMER, image=image), name=CADVISOR) == []
+    assert rules_of(judge(container(command=CONSUMER))) == {ADDRESS}
+    assert rules_of(judge(container(command=CONSUMER, image="busybox:1.37"), name=CADVISOR)) == {ADDRESS}
+    assert rules_of(judge(container(entrypoints=CONSUMER), name=CADVISOR)) == {ADDRESS}
+    assert rules_of(judge(container(envs=["DOCKER_HOST=tcp://x:2375"]), name=CADVISOR)) == {ADDRESS}
+
+
+# ---- what a proxy lets pass ----
+
+GRANTS = "read-only-socket-proxy"
+REACHABLE = "private-socket-proxy"
+CONSUMERS = "one-consumer-per-socket-proxy"
+PATHS = r"(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)"
+
+
+def proxied(**changes: Json) -> set[str]:
+    """The rules that object to the platform's own proxy, changed."""
+    command: list[Json] = ["-listenip=0.0.0.0", "-allowfrom=cadvisor", f"-allowGET={PATHS}", "-allowHEAD=/_ping"]
+    good: Props = {"command": [*command, "-allowhealthcheck", "-loglevel=info"]}
+    return rules_of(judge(proxy(**(good | changes)), name=PROXY))
+
+
+def test_the_platforms_proxy_passes() -> None:
+    assert proxied() == set()
+
+
+VERBS = ["POST", "PUT", "PATCH", "DELETE", "CONNECT"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_proxy_lets_nothing_pass_that_writes(verb: str) -> None:
+    rows: list[Props] = [
+        {"command": [f"-allow{verb}=/containers/.*/start"]},
+        {"command": [f"--allow{verb}=/x"]},
+        {"command": [f"-allow{verb}", "/x"]},
+        {"command": [f"-allow{verb}", UNKNOWN]},
+        {"command": [UNKNOWN, f"-allow{verb.lower()}=/x"]},
+        {"command": [f"-allow{verb}='/x'"]},
+        {"command": f"/socket-proxy -allow{verb}=/x"},
+        {"command": ["sh", "-c", f"exec socket-proxy -allow{verb} /x"]},
+        {"entrypoints": ["/socket-proxy", f"-allow{verb}=/x"]},
+        {"envs": [f"SP_ALLOW_{verb}=/x"]},
+        {"envs": [f"sp_allow_{verb.lower()}=/x"]},
+        {"envs": [f'SP_ALLOW_{verb}="/x"']},
+        {"envs": {f"SP_ALLOW_{verb}": "/x"}},
+        {"envs": [f"SP_ALLOW_{verb}_2=/x"]},
+    ]
+    for row in rows:
+        assert proxied(**row) == {GRANTS}, row
+    assert proxied(command=[f"-allow{verb}="]) == set()
+    label = f"socket-proxy.allow.{verb.lower()}"
+    labels: list[Json] = [[{"label": label, "value": "/x"}], {label: "/x"}, [f"{label}.1=/x"]]
+    for given in labels:
+        assert rules_of(judge(container(labels=given))) == {GRANTS}, given
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "POST=1",
+        "POST=true",
+        "POST=yes",
+        "post=1",
+        "ALLOW_START=1",
+        "ALLOW_STOP=1",
+        "ALLOW_RESTARTS=1",
+        "ALLOW_PAUSE=on",
+        "EXEC=1",
+        "SECRETS=1",
+        "AUTH=1",
+        "BUILD=1",
+        "COMMIT=1",
+        "SESSION=1",
+        "GRPC=1",
+        "SWARM=1",
+    ],
+)
+def test_the_switches_of_a_proxy(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    for changes in ({"envs": ["CONTAINERS=1", variable]}, {"envs": {name: value}}):
+        assert proxied(**changes, command=None) == {GRANTS}
+    assert rules_of(judge(container(envs=[variable]))) == set()
+    for image in (
+        "tecnativa/docker-socket-proxy:0.3",
+        "ghcr.io/tecnativa/docker-socket-proxy",
+        "lscr.io/linuxserver/socket-proxy:3@sha256:" + "0a" * 32,
+        "registry.lan:5000/cache/linuxserver/docker-socket-proxy:3",
+        "11notes/socket-proxy:2",
+        "wollomatic/socket-proxy:1",
+    ):
+        assert GRANTS in rules_of(judge(container(image=image, envs=[variable]))), image
+
+
+def test_the_switches_that_are_off() -> None:
+    assert proxied(envs=["POST=0", "ALLOW_START=false", "EXEC=", "SECRETS=no", "CONTAINERS=1", "PING=1"]) == set()
+
+
+WIDE = [
+    ".*",
+    "/.*",
+    ".+",
+    "/.+",
+    "^/.*$",
+    "(.*)",
+    "/v1\\..{1,2}/.*",
+    "[^x]*",
+    "/[\\s\\S]*",
+    "/(version|.*)",
+    "/version|/info",  # without a group, each half is anchored at one end
+    "/v1\\.[0-9]+/containers/.*",
+    "/v1\\.[0-9]+/containers/[^/]+/[^/]+",
+    "/v1\\..{1,2}/(version|containers/.*|events.*)",
+    "/(v1\\..{1,2}/)?containers/[0-9a-f]{64}/(json|archive)",
+    "/v1\\.[0-9]+/containers/[0-9a-f]+/export",
+    "/v1\\.[0-9]+/images/.*",
+    "/v1\\.[0-9]+/secrets.*",
+    "/v1\\.[0-9]+/swarm/unlockkey",
+    "/v1\\.[0-9]+/[a-z/0-9]*",
+    "([a-z/]+)+",
+    "(/[a-z]*){1,}",
+    "/[[:alpha:]]+(",
+    "*",
+    "a*a*a*a*a*a*",
+    "/" + "a?" * 600,
+]
+
+
+@pytest.mark.parametrize("pattern", WIDE)
+def test_a_proxy_lets_no_wide_pattern_pass(pattern: str) -> None:
+    began = time.monotonic()
+    for changes in (
+        {"command": [f"-allowGET={pattern}"]},
+        {"command": ["-allowGET", pattern]},
+        {"command": [f"-allowHEAD={pattern}", f"-allowGET={PATHS}"]},
+        {"command": [f"-allowGET={PATHS}", f"-allowGET={pattern}"]},
+        {"command": None, "envs": [f"SP_ALLOW_GET={pattern}"]},
+        {"command": None, "envs": {"SP_ALLOW_GET_2": pattern}},
+    ):
+        assert proxied(**changes) == {GRANTS}, changes
+    labels: Json = [{"label": "socket-proxy.allow.get", "value": pattern}]
+    assert rules_of(judge(container(labels=labels))) == {GRANTS}
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        PATHS,
+        "/_ping",
+        "/version",
+        "/v1\\..{1,2}/(version|info|_ping|events)",
+        "/v1\\..{1,2}/(version|containers/json|containers/[^/]+/json|events.*)",
+        "/v1\\.[0-9]+/containers/[0-9a-f]{12,64}/(json|stats|logs)",
+        "/v1\\.[0-9]+/(networks|volumes|images/json)",
+        "",
+        UNKNOWN,
+    ],
+)
+def test_a_proxy_may_let_named_paths_pass(pattern: str) -> None:
+    assert proxied(command=["-allowGET", pattern]) == set()
+    assert proxied(command=None, envs={"SP_ALLOW_GET": pattern}) == set()
+
+
+def test_what_a_proxys_options_say_on_other_containers() -> None:
+    assert judge(container(command=["-allowPOST=.*"], envs=["SP_ALLOW_POST=.*"])) == []
+
+
+@pytest.mark.parametrize("image", ["wollomatic/socket-proxy:1", "x.lan/my-socketproxy", "a/dockersocket:2@sha256:0a"])
+def test_images_that_are_called_a_proxy(image: str) -> None:
+    assert proxies.known_proxy(image)
+
+
+@pytest.mark.parametrize("image", ["busybox", "haproxy:3", "socket-proxy/busybox:1", "0a" * 32, "docker:28"])
+def test_images_that_are_not(image: str) -> None:
+    assert not proxies.known_proxy(image)
+
+
+# ---- who may reach it ----
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ports": [{"internal": 8080}]},
+        {"ports": [{"internal": 8080, "external": 8080, "ip": "127.0.0.1"}]},
+        {"ports": [UNKNOWN]},
+        {"ports": {"internal": 8080}},
+        {"ports": ["8080:8080"]},
+        {"publishAllPorts": True},
+        {"networkMode": "host"},
+        {"networkMode": "HOST"},
+        {"networkMode": "container:cadvisor"},
+        {"networksAdvanced": [{"name": "host"}]},
+        {"command": ["-allowfrom=0.0.0.0/0"]},
+        {"command": ["-allowfrom", "0.0.0.0/0"]},
+        {"command": ["-allowfrom=172.16.0.0/12"]},
+        {"command": ["-allowfrom=::/0"]},
+        {"command": ["-allowfrom=cadvisor,dozzle"]},
+        {"command": ["-allowfrom="]},
+        {"command": ["--allowFrom=*"]},
+        {"envs": ["SP_ALLOWFROM=10.0.0.0/8"]},
+        {"command": ["-proxycontainername=proxy"]},
+        {"envs": ["SP_PROXYCONTAINERNAME=proxy"]},
+        {"command": ["-proxysocketendpoint=/shared/proxy.file"]},
+    ],
+    ids=str,
+)
+def test_a_proxy_is_not_for_everybody(changes: Props) -> None:
+    assert REACHABLE in proxied(**changes)
+    assert {rule for rule in proxied(**changes) if "socket-proxy" in rule} == {REACHABLE}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ports": []},
+        {"ports": None},
+        {"ports": UNKNOWN},
+        {"publishAllPorts": False},
+        {"networkMode": "bridge"},
+        {"networkMode": UNKNOWN},
+        {"command": ["-allowfrom=cadvisor"]},
+        {"command": ["-allowfrom=192.0.2.7/32"]},
+        {"command": ["-allowfrom", UNKNOWN]},
+        {"command": ["-proxycontainername="]},
+    ],
+    ids=str,
+)
+def test_a_proxy_for_one(changes: Props) -> None:
+    assert REACHABLE not in proxied(**changes)
+
+
+def test_a_port_of_a_service_that_is_a_proxy() -> None:
+    props = service(image="wollomatic/socket-proxy:1") | {"endpointSpec": {"ports": [{"targetPort": 80}]}}
+    assert REACHABLE in rules_of(judge(props, SERVICE))
+    assert REACHABLE not in rules_of(judge(service(image="wollomatic/socket-proxy:1"), SERVICE))
+    assert REACHABLE not in rules_of(judge(container(ports=[{"internal": 8080}])))
+
+
+def _one(name: str, props: Props, kind: str = CONTAINER) -> Resource:
+    data = plain(props)
+    assert isinstance(data, dict)
+    return Resource(type=kind, name=name, stack="dev", props=data, urn=f"urn:pulumi:dev::nexus::{kind}::{name}")
+
+
+def _on(*networks: Json) -> Json:
+    return [{"name": network} for network in networks]
+
+
+def consumers(*resources: Resource) -> list[str]:
+    """What the stack rule says, by the names of the resources."""
+    stack = Stack(name="dev", resources=resources)
+    config = configure(read(), RULES, "dev").rules[CONSUMERS]
+    rule = next(rule for rule in RULES if rule.name == CONSUMERS)
+    verdicts = [verdict for verdict in rule.verdicts(stack, config) if verdict.refused]
+    assert all(verdict.resource for verdict in verdicts)
+    return [verdict.resource.name for verdict in verdicts if verdict.resource]
+
+
+GATE = _one("gate", proxy(networksAdvanced=_on("socket")))
+READER = _one("reader", container(networksAdvanced=_on("socket", "monitoring")))
+OTHER = _one("other", container(networksAdvanced=_on("monitoring")))
+
+
+def test_one_consumer_passes() -> None:
+    assert consumers(GATE, READER, OTHER) == []
+    assert consumers(READER, OTHER) == []
+    assert consumers() == []
+
+
+THIRD: list[Resource] = [
+    _one("third", container(networksAdvanced=_on("socket"))),
+    _one("third", container(networksAdvanced=_on("monitoring", "socket"))),
+    _one("third", container(networksAdvanced={"name": "socket"})),
+    _one("third", container(networksAdvanced=[UNKNOWN, {"name": "socket", "aliases": UNKNOWN}])),
+    _one("third", container(networksAdvanced=_on("0a0a0a"))),
+    _one("third", container(networks=["socket"])),
+    _one("third", container(networksAdvanced=None, networkMode="socket")),
+    _one("third", container(networksAdvanced=None, networkMode=f"container:nexus-dev-{PROXY}")),
+    _one("third", {"name": "x", "taskSpec": {"networksAdvanceds": _on("socket")}}, SERVICE),
+    _one("third", proxy(networksAdvanced=_on("socket", "x"))),
+]
+NETWORK = _one("socket", {"name": "socket", "id": "0a0a0a"}, "docker:index/network:Network")
+
+
+@pytest.mark.parametrize("third", THIRD, ids=lambda one: str(one.props.get("networksAdvanced")))
+def test_a_second_consumer_is_refused(third: Resource) -> None:
+    assert "gate" in consumers(GATE, READER, OTHER, third, NETWORK)
+
+
+def test_a_proxy_without_a_network_or_a_consumer_is_refused() -> None:
+    assert consumers(GATE, OTHER) == ["gate"]
+    assert consumers(_one("gate", proxy(networksAdvanced=None)), READER) == ["gate"]
+    assert consumers(_one("gate", proxy(networksAdvanced=[])), READER) == ["gate"]
+    assert consumers(_one("gate", proxy(networksAdvanced=_on("socket", "monitoring"))), READER, OTHER) == ["gate"]
+
+
+def test_unknown_networks() -> None:
+    unknown = _one("unknown", container(networksAdvanced=_on(UNKNOWN)))
+    assert consumers(GATE, unknown) == []  # it may be the consumer
+    assert consumers(GATE, READER, unknown) == []
+    assert consumers(GATE, READER, THIRD[0], unknown) == ["gate"]
+    unknowns: list[Json] = [UNKNOWN, [UNKNOWN], _on(UNKNOWN)]
+    for nothing in unknowns:
+        assert consumers(_one("gate", proxy(networksAdvanced=nothing)), READER, OTHER) == []
+    silent = dataclasses.replace(GATE, props=GATE.props | {"networksAdvanced": [], "networkMode": "none"})
+    assert consumers(silent) == []
+
+
+PROXY_PROPS: Props = proxy(
+    command=["-allowfrom=a,b", "-allowPOST=/x", "-allowGET=.*"],
+    envs=["SP_ALLOW_PUT=/x", "DOCKER_HOST=tcp://x:2375"],
+    ports=[{"internal": 2375, "external": 2375}],
+    networkMode="host",
+    labels=[{"label": "socket-proxy.allow.delete", "value": "/x"}],
+)
+
+
+@pytest.mark.parametrize("where", list(positions(PROXY_PROPS)), ids=str)
+def test_odd_shapes_never_raise(where: tuple[str | int, ...]) -> None:
+    for odd in (*ODD, UNKNOWN):
+        changed = replaced(PROXY_PROPS, where, odd)
+        judge(changed)
+        judge(changed, PROVIDER)
+        consumers(_one("gate", changed), READER)

@@ -3,41 +3,89 @@
 import pulumi
 import pulumi_docker as docker
 
-secrets = docker.Volume("secrets", name="nexus-policy-test-secrets")
+DIGEST = "@sha256:" + "4f" * 32
+HARDENED = {
+    "user": "65534:65534",
+    "read_only": True,
+    "capabilities": {"drops": ["ALL"]},
+    "security_opts": ["no-new-privileges:true"],
+    "init": True,
+    "memory": 64,
+    "memory_swap": 64,
+    "cpus": "0.5",
+    "ulimits": [{"name": "nproc", "soft": 64, "hard": 64}],
+    "log_driver": "json-file",
+    "log_opts": {"max-file": "3", "max-size": "10m"},
+    "stop_timeout": 15,
+    "destroy_grace_seconds": 15,
+}
+SERVED = {
+    **HARDENED,
+    "restart": "unless-stopped",
+    "wait": True,
+    "must_run": True,
+    "healthcheck": {
+        "tests": ["CMD", "app", "check"],
+        "interval": "10s",
+        "timeout": "5s",
+        "start_period": "10s",
+        "retries": 3,
+    },
+}
+
+
+def network(row: str, subnet: str) -> docker.Network:
+    return docker.Network(
+        f"network-{row}",
+        name=f"nexus-policy-test-{row}",
+        internal=True,
+        ipam_configs=[{"subnet": f"{subnet}.0/24", "gateway": f"{subnet}.1"}],
+    )
+
+
+monitoring = network("monitoring", "172.31.253")
+socket = network("socket-cadvisor", "172.31.254")
+secrets = docker.Volume("grafana-secrets-files", name="nexus-policy-test-secrets")
 docker.Container(
-    "seeder",
+    "grafana-seed",
     name="nexus-policy-test-seeder",
-    image="busybox:1.37",
+    image="docker.io/library/busybox:1.37" + DIGEST,
     start=False,
     must_run=False,
+    restart="no",
     network_mode="none",
     uploads=[
         {
             "file": "/run/secrets/api_key",
             "content": pulumi.Output.secret("swordfish" + "-1"),
             "permissions": "0400",
-            "owner": "1000",
-            "group": "1000",
-        }
+        },
+        {"file": "/run/config/app.yml", "content": "key_file: /run/secrets/api_key\n", "permissions": "0400"},
     ],
     volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets"}],
+    **HARDENED,
 )
-network = docker.Network("later", name="nexus-policy-test-later", internal=True)
 docker.Container(
-    "sonarr",
-    name="nexus-policy-test-sonarr",
+    "grafana-container",
+    name="nexus-policy-test-grafana",
     image="sha256:" + "4f" * 32,
-    entrypoints=["/bin/sh", "-c", 'export SONARR__AUTH__APIKEY="$(</run/secrets/api_key)"; exec /entrypoint.sh'],
-    envs=["SONARR__AUTH__METHOD=External", pulumi.Output.concat("NETWORK=", network.id)],
+    entrypoints=["/bin/sh", "-c", 'export GF_SECRET_KEY="$(</run/secrets/api_key)"; exec /run.sh'],
+    envs=["GF_AUTH_PROXY_ENABLED=true", pulumi.Output.concat("NETWORK=", monitoring.id)],
     labels=[{"label": "nexus.seed", "value": "9d" * 32}],
     volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets", "read_only": True}],
-    networks_advanced=[{"name": network.name}],
+    networks_advanced=[{"name": monitoring.name}],
+    **SERVED,
 )
 docker.Container(
     "cadvisor-socket-proxy-container",
     name="nexus-policy-test-proxy",
-    image="docker.io/wollomatic/socket-proxy:1.13.1",
-    command=["-listenip=0.0.0.0", "-allowGET=/v1\\..{1,2}/(version|containers/.*|events.*)", "-loglevel=info"],
+    image="docker.io/wollomatic/socket-proxy:1.13.1" + DIGEST,
+    command=[
+        "-listenip=0.0.0.0",
+        "-allowfrom=cadvisor",
+        "-allowGET=(/v1\\.[0-9]+)?/(version|containers/json|containers/[0-9a-f]{64}/json)",
+        "-loglevel=info",
+    ],
     mounts=[
         {
             "type": "bind",
@@ -46,4 +94,14 @@ docker.Container(
             "read_only": True,
         }
     ],
+    networks_advanced=[{"name": socket.name}],
+    **SERVED,
+)
+docker.Container(
+    "cadvisor-container",
+    name="nexus-policy-test-cadvisor",
+    image="ghcr.io/google/cadvisor:v0.60.6" + DIGEST,
+    command=["--docker=tcp://cadvisor-socket-proxy:2375", "--docker_only=true"],
+    networks_advanced=[{"name": monitoring.name}, {"name": socket.name}],
+    **SERVED,
 )

@@ -1,0 +1,280 @@
+"""What a resource is configured with: its environment, its arguments and the files that it is given.
+
+All of it as names and values in one spelling, whichever way it came: `--log.level=debug`, `LOG_LEVEL=debug` and
+`log: {level: debug}` are one setting. What a rule forbids does not belong here. Not seen from here: a file that is
+in the image or on the host, an upload by `source`, and what a script does before it starts the app.
+"""
+
+import base64
+import binascii
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import yaml
+
+from policies.rules.props import UNKNOWN, Path, Unknown, Value, canonical, safe_name, walk
+from policies.rules.rule import Resource
+
+ENVIRONMENT: Final = frozenset({"env", "envs", "environment"})
+ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints"})
+
+_DEEPEST: Final = 60
+_LARGEST: Final = 200_000
+"""Levels and values of a document. More is nothing that people write: a document that refers to itself, say."""
+
+
+class UnreadableError(ValueError):
+    """A document is not what its name says. The message holds nothing of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting. `name` is in capitals with `_` between its words, `value` without quotes and outer spaces.
+
+    A flag without a value has the value `true`. `called` is the name as it stands there, where the path has it not.
+    """
+
+    path: Path
+    name: str
+    value: str
+    called: str = ""
+
+    @property
+    def note(self) -> str:
+        """The name as it stands there, where it can be printed."""
+        return safe_name(self.called) or ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that a resource is given. `name` is its path in the container, `text` its content, where known."""
+
+    path: Path
+    name: str | Unknown
+    text: str | Unknown
+
+    @property
+    def extension(self) -> str:
+        """In lower case, without the dot; empty where there is none or the name is not known."""
+        last = self.name.rpartition("/")[2] if isinstance(self.name, str) else ""
+        return last.rpartition(".")[2].casefold() if "." in last else ""
+
+    @property
+    def structured(self) -> bool:
+        """Whether its name promises a document of settings."""
+        return self.extension in _PARSERS
+
+    def document(self) -> Value:
+        """Its content as plain data; None where it is not structured, UNKNOWN where it is not known.
+
+        Raises UnreadableError.
+        """
+        if not isinstance(self.text, str):
+            return UNKNOWN
+        return _parsed(self.extension, self.text) if self.structured else None
+
+
+def member(holder: Value, name: str) -> Value:
+    """The value under `name` of a mapping, however the key is spelled; None where there is none."""
+    if not isinstance(holder, dict):
+        return None
+    if name in holder:
+        return holder[name]
+    wanted = canonical(name)
+    return next((value for key, value in holder.items() if canonical(key) == wanted), None)
+
+
+def members(holder: Value, name: str) -> Iterator[tuple[str, Value]]:
+    """The keys and values of the mapping under `name`; none where it is none."""
+    found = member(holder, name)
+    if isinstance(found, dict):
+        yield from found.items()
+
+
+def texts(value: Value) -> tuple[str, ...]:
+    """The texts of a list, or the one text."""
+    found = value if isinstance(value, list) else [value]
+    return tuple(one for one in found if isinstance(one, str))
+
+
+def files(resource: Resource) -> Iterator[File]:
+    """What is uploaded into a container; the content of a Swarm config or secret."""
+    if resource.kind in ("ServiceConfig", "Secret"):
+        name = member(resource.props, "name")
+        yield File(
+            path=("data",),
+            name=name if isinstance(name, str) else UNKNOWN,
+            text=_decoded(member(resource.props, "data")),
+        )
+    uploads = member(resource.props, "uploads")
+    for index, upload in enumerate(uploads if isinstance(uploads, list) else []):
+        name, plain, encoded = (member(upload, key) for key in ("file", "content", "contentBase64"))
+        where = "content"
+        text: str | Unknown
+        if isinstance(plain, str):
+            text = plain
+        elif encoded is not None:
+            where, text = "contentBase64", _decoded(encoded)
+        else:
+            text = UNKNOWN
+        yield File(path=("uploads", index, where), name=name if isinstance(name, str) else UNKNOWN, text=text)
+
+
+def settings(resource: Resource) -> Iterator[Setting]:
+    """Every setting of a resource, in its environment, its arguments and its files."""
+    for entry in walk(resource.props):
+        if entry.within & ENVIRONMENT:
+            if isinstance(entry.value, str):
+                yield from _variable(entry.path, entry.value, entry.holder)
+        elif entry.key in ARGUMENTS and (entry.holder or isinstance(entry.value, list)):
+            yield from _arguments(entry.path, entry.value)
+    for file in files(resource):
+        if isinstance(file.text, str):
+            yield from _of_file(file, file.text)
+
+
+def name_of(text: str) -> str:
+    """A name as words in capitals: `log.level`, `logLevel` and `LOG__LEVEL` are LOG_LEVEL."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
+    return re.sub(r"[^A-Z0-9]+", "_", apart.upper()).strip("_")
+
+
+def _clean(value: str) -> str:
+    return value.strip().strip("\"'").strip()
+
+
+def _variable(path: Path, text: str, holder: Mapping[str, Value]) -> Iterator[Setting]:
+    key = path[-1]
+    if isinstance(key, int):
+        name, separator, value = text.partition("=")
+        if not separator:
+            return
+    elif canonical(key) == "value" and isinstance(called := member(dict(holder), "name") or holder.get("key"), str):
+        name, value = called, text
+    else:
+        name, value = key, text
+    yield Setting(path=path, name=name_of(name), value=_clean(value), called=name)
+
+
+def _arguments(path: Path, value: Value) -> Iterator[Setting]:
+    """Flags and assignments, in a list of arguments and in the text of a shell."""
+    words: list[tuple[Path, str]] = []
+    for index, argument in enumerate(value if isinstance(value, list) else [value]):
+        place = (*path, index) if isinstance(value, list) else path
+        pieces = _words(argument) if isinstance(argument, str) else []
+        words += [(place, piece) for piece in pieces]
+    for index, (place, word) in enumerate(words):
+        flag = re.fullmatch(r"(?:--?|cfg:)([A-Za-z][\w.-]*)(?:=(.*))?", word, re.DOTALL)
+        assigned = re.fullmatch(r"([A-Za-z_]\w*)=(.*)", word, re.DOTALL)
+        if flag:
+            following = words[index + 1][1] if index + 1 < len(words) else "-"
+            given = flag[2] if flag[2] is not None else ("true" if following.startswith("-") else following)
+            name = flag[1]
+        elif assigned:
+            name, given = assigned[1], assigned[2]
+        else:
+            continue
+        yield Setting(path=place, name=name_of(name), value=_clean(given), called=name)
+
+
+def _words(argument: str) -> list[str]:
+    return re.sub(r"[\"'`]", "", re.sub(r"[;&|(){}]", " ", argument)).split()
+
+
+def _of_file(file: File, text: str) -> Iterator[Setting]:
+    start = text.lstrip()[:1]
+    try:
+        data = file.document() if file.structured else _parsed("json", text) if start == "{" else None
+    except UnreadableError:
+        data = None  # that is a finding of its own
+    if data is not None:
+        yield from _leaves(data, file.path, "")
+    elif file.extension == "xml" or start == "<":
+        for found in re.finditer(r"<([A-Za-z_][\w.-]*)(?:\s[^<>]*)?>([^<>]*)</\1\s*>", text):
+            yield Setting(path=(*file.path, found[1]), name=name_of(found[1]), value=_clean(found[2]))
+    elif not text.lstrip().startswith("-----BEGIN"):
+        yield from _lines(file.path, text)
+
+
+def _leaves(value: Value, path: Path, name: str) -> Iterator[Setting]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(below, (*path, key), f"{name}.{key}")
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _leaves(below, (*path, index), name)
+    elif value is not None and not isinstance(value, Unknown):
+        yield Setting(path=path, name=name_of(name), value=_clean(str(value)))
+
+
+def _lines(path: Path, text: str) -> Iterator[Setting]:
+    """Lines of `name = value` under `[section]`."""
+    section = ""
+    for line in text.splitlines():
+        if found := re.fullmatch(r"\s*\[([^\]]*)\]\s*", line):
+            section = found[1]
+        elif found := re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_][^=:#\s]*)\s*[=:]\s*(.*)", line):
+            parts = tuple(part for part in (section, found[1]) if part)
+            yield Setting(path=(*path, *parts), name=name_of(".".join(parts)), value=_clean(found[2]))
+
+
+def _decoded(value: Value) -> str | Unknown:
+    if not isinstance(value, str):
+        return UNKNOWN
+    try:
+        return base64.b64decode(value, validate=False).decode()
+    except (binascii.Error, ValueError):
+        return UNKNOWN
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the C one is not always there
+    """Plain data; a tag of an app's own (`!secret`) is a value that cannot be known."""
+
+
+_Loader.add_multi_constructor("!", lambda *_: UNKNOWN)
+
+
+def _yaml(text: str) -> object:
+    found: list[object] = list(yaml.load_all(text, Loader=_Loader))
+    return found if len(found) > 1 else next(iter(found), None)
+
+
+_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "yml": _yaml,
+    "yaml": _yaml,
+    "json": json.loads,
+    "toml": tomllib.loads,
+}
+
+
+@lru_cache(maxsize=256)
+def _parsed(kind: str, text: str) -> Value:
+    try:
+        return _plain(_PARSERS[kind](text), _Budget(left=_LARGEST), 0)
+    except UnreadableError:
+        raise
+    except (ValueError, yaml.YAMLError, RecursionError, IndexError, TypeError, OverflowError) as error:
+        raise UnreadableError(f"is not {kind}") from error
+
+
+@dataclass
+class _Budget:
+    left: int
+
+
+def _plain(value: object, budget: _Budget, depth: int) -> Value:
+    budget.left -= 1
+    if budget.left < 0 or depth > _DEEPEST:
+        raise UnreadableError("is too large or too deep")
+    if isinstance(value, dict):
+        return {str(key): _plain(below, budget, depth + 1) for key, below in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(below, budget, depth + 1) for below in value]
+    if value is None or isinstance(value, str | bool | int | float | Unknown):
+        return value
+    return str(value)  # a date

@@ -1,0 +1,169 @@
+"""Family `images`: what runs is what was reviewed, from a registry that somebody chose, and has an upstream.
+
+Judged are references: `docker.RemoteImage`, and the `image` of containers and Swarm services where it is written as
+a reference and not as an id, which is content by itself. What is built on the spot (`docker.Image`,
+`docker-build`) has no digest before it is built, and is not judged. Not seen from here: what is in an image.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pulumi_policy import Severity
+
+from policies.rules.containers import items, specs
+from policies.rules.props import Path
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule
+
+_ID: Final = re.compile(r"sha256:[\w-]+|[0-9a-f]{12}|[0-9a-f]{64}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image reference in its parts, each empty where it is not written; the registry as people know it."""
+
+    registry: str
+    repository: str
+    tag: str
+    digest: str
+
+
+def parse(text: str) -> Reference:
+    """The parts of a reference, as the engine reads it: no registry means Docker Hub, no path `library/`."""
+    name, _, digest = text.strip().partition("@")
+    slash = name.rfind("/")
+    colon = name.find(":", slash + 1)
+    tag = name[colon + 1 :] if colon >= 0 else ""
+    path = name[:colon] if colon >= 0 else name
+    first, _, rest = path.partition("/")
+    if rest and ("." in first or ":" in first or first == "localhost"):
+        registry, repository = first.casefold(), rest
+    else:
+        registry, repository = "docker.io", path
+    if registry in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"):
+        registry = "docker.io"
+    if registry == "docker.io" and "/" not in repository:
+        repository = f"library/{repository}"
+    return Reference(registry=registry, repository=repository.casefold(), tag=tag, digest=digest)
+
+
+def references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
+    """The references that a resource names, with where they stand."""
+    found: list[tuple[Path, object]] = []
+    if resource.kind in ("RemoteImage", "RegistryImage"):
+        found.append((("name",), resource.props.get("name")))
+    found += [((*spec.path, "image"), spec.props.get("image")) for spec in specs(resource)]
+    for path, text in found:
+        if isinstance(text, str) and text.strip() and not _ID.fullmatch(text.strip()):
+            yield path, parse(text)
+
+
+def _each(judge: Callable[[Reference, Resource, Config], Iterator[tuple[str, str]]]) -> Judge:
+    def judged(resource: Resource, config: Config) -> Iterator[Finding]:
+        for path, reference in references(resource):
+            for problem, remedy in judge(reference, resource, config):
+                yield Finding(path=path, problem=problem, remedy=remedy)
+
+    return judged
+
+
+def _pinned(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
+    if not _DIGEST.fullmatch(reference.digest):
+        yield "is not pinned by digest: what it means can change overnight", "Write tag and digest, name:tag@sha256:…"
+
+
+_MOVING: Final = re.compile(
+    r"latest|stable|edge|main|master|dev(?:el(?:op(?:ment)?)?)?|nightly|testing|unstable|rolling|release|beta|alpha|rc|"
+    r"(?:latest|nightly|edge|develop|unstable)[.-].*"
+)
+
+
+def _tagged(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
+    if not reference.tag or _MOVING.fullmatch(reference.tag.casefold()):
+        yield "has no tag that tells its version", "Write the version's tag beside the digest: people read the tag"
+
+
+def _registry(reference: Reference, resource: Resource, config: Config) -> Iterator[tuple[str, str]]:
+    allowed = {one.casefold() for one in items(config.get("registries")) if isinstance(one, str)}
+    if reference.registry in allowed:
+        return
+    # The lab serves its images on loopback, and only stacks of development may run them.
+    if resource.stack in items(config.get(DEVELOPMENT)) and _LOOPBACK.fullmatch(reference.registry):
+        return
+    yield (
+        "comes from a registry that is not on the list",
+        "Use one that is, or add your mirror to this rule's settings in policies/config.yaml",
+    )
+
+
+RETIRED: Final[Mapping[str, str]] = {
+    "containrrr/watchtower": "archived in December 2025; pin digests and let Renovate raise them",
+    "linuxserver/readarr": "retired in 2025, its images are being taken away",
+    "hotio/readarr": "retired in 2025, its images are being taken away",
+    "home-operations/readarr": "retired in 2025, its images are being taken away",
+    "onedr0p/readarr": "retired in 2025, its images are being taken away",
+    "fbonalair/traefik-crowdsec-bouncer": "not maintained since 2022",
+    "minio/minio": "archived in February 2026; Garage and SeaweedFS are maintained",
+}
+"""Repositories, on whichever registry, whose upstream has ended, and what to do."""
+
+
+def _retired(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
+    for repository, why in RETIRED.items():
+        if reference.repository == repository or reference.repository.endswith(f"/{repository}"):
+            yield f"has no upstream any more: {why}", "Take another one"
+
+
+_DEVELOPMENT: Final[dict[str, Any]] = {
+    "type": "array",
+    "items": {"type": "string"},
+    "default": [],
+    "description": "Stacks that may run images of a registry on loopback: that key of policies/config.yaml.",
+}
+
+RULES: Final = (
+    Rule(
+        name="image-digest",
+        description="Every image is pinned by digest, so that what runs is what was reviewed.",
+        remediation="Write the reference as name:tag@sha256:…; Renovate raises both.",
+        severity=Severity.HIGH,
+        judge=_each(_pinned),
+        benchmarks=("CIS 5.28", "OWASP 13"),
+    ),
+    Rule(
+        name="image-version-tag",
+        description="Beside its digest every image has the tag of a version: a reviewer cannot read a digest.",
+        remediation="Write the version's tag: not none, and not one that moves, such as latest.",
+        severity=Severity.LOW,
+        judge=_each(_tagged),
+        benchmarks=("CIS 5.28",),
+    ),
+    Rule(
+        name="image-registry",
+        description="Images come from the registries on a list; from this host on stacks of development alone.",
+        remediation="Use the app's own registry, or add your mirror to `registries` in this rule's settings.",
+        severity=Severity.HIGH,
+        judge=_each(_registry),
+        settings={
+            "registries": {
+                "type": "array",
+                "items": {"type": "string"},
+                "default": ["docker.io", "ghcr.io", "lscr.io"],
+                "description": "Registries that images may come from; add the host of `nexus:images.mirror` here.",
+            },
+            DEVELOPMENT: _DEVELOPMENT,
+        },
+        benchmarks=("CIS 4.2", "OWASP 13"),
+    ),
+    Rule(
+        name="no-retired-image",
+        description="No image has an upstream that has ended: nobody mends what is found in it.",
+        remediation="Take what came after it.",
+        severity=Severity.HIGH,
+        judge=_each(_retired),
+        benchmarks=("CIS 4.4", "OWASP 9"),
+    ),
+)

@@ -1,0 +1,337 @@
+"""Family `networks`: who may reach whom is a table, and only the edge is open to the host's network.
+
+The table is in policies/config.yaml, for the whole of a stack; that it is the program's own (components/networks.py)
+is tested. Containers and networks are told apart by their logical names. In a preview the names of networks and the
+ids of containers can be unknown: what is unknown is judged by `up`, which sees a container before it is made. Not
+seen from here: what a container's own firewall does, and what the host routes.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pulumi_policy import Severity
+
+from policies.rules.containers import items, known, number, on, table
+from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack
+
+_NAMES: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
+_DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
+
+
+def _texts(value: Value) -> frozenset[str]:
+    return frozenset(one for one in items(value) if isinstance(one, str))
+
+
+def _published(resource: Resource) -> Iterator[tuple[Path, Mapping[str, Value]]]:
+    """Each published port of a container or a Swarm service."""
+    if resource.kind == "Container":
+        for index, item in enumerate(items(resource.props.get("ports"))):
+            yield ("ports", index), table(item)
+    elif resource.kind == "Service":
+        for index, item in enumerate(items(table(resource.props.get("endpointSpec")).get("ports"))):
+            yield ("endpointSpec", "ports", index), table(item)
+
+
+def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
+    remedy = "Take it out, and give the app a route at the edge"
+    if on(resource.props.get("publishAllPorts")):
+        yield Finding(path=("publishAllPorts",), problem="publishes whatever the image exposes", remedy=remedy)
+    if resource.kind == "Container" and resource.name in _texts(config.get("edge")):
+        return
+    for path, _ in _published(resource):
+        yield Finding(path=path, problem="is published, and this is not the edge", remedy=remedy)
+
+
+def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
+    development = resource.stack in _texts(config.get(DEVELOPMENT))
+    allowed = {number(one) for one in items(config.get("ports"))}
+    published = list(_published(resource))
+    if len(published) > len(allowed):
+        yield Finding(
+            path=published[-1][0],
+            problem="is one port more than there are on the list",
+            remedy="Publish 80 and 443 alone",
+        )
+    for path, port in published:
+        for key in ("external", "publishedPort"):
+            value = port.get(key)
+            if key not in port or not known(value):
+                continue
+            found = number(value)
+            if found not in allowed and not (development and found is not None and found >= 1024):
+                yield Finding(
+                    path=(*path, key),
+                    problem="is a port of the host that is not on the list",
+                    remedy="Publish 80 and 443, or change the list in this rule's settings",
+                )
+        protocol = port.get("protocol", "tcp")
+        if known(protocol) and str(protocol).strip().casefold() != "tcp":
+            yield Finding(path=(*path, "protocol"), problem="is not tcp", remedy="Publish TCP alone")
+
+
+def _bound(resource: Resource, _config: Config) -> Iterator[Finding]:
+    for path, port in _published(resource):
+        address = port.get("ip")
+        if resource.kind == "Container" and known(address) and not (isinstance(address, str) and address.strip()):
+            yield Finding(
+                path=(*path, "ip"),
+                problem="is not given: the engine then publishes on every address, past the host's firewall",
+                remedy="Write the address, such as 127.0.0.1; 0.0.0.0 where every address is meant",
+            )
+
+
+def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
+    if resource.kind != "Container":
+        return
+    remedy = "Attach it to networks of the stack, by the table in components/networks.py"
+    mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
+    text = mode.strip().casefold() if isinstance(mode, str) else ""
+    # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
+    if text in _DEFAULT_BRIDGES and known(attached) and not items(attached):
+        yield Finding(
+            path=("networkMode",), problem="is the engine's default bridge, where all reach all", remedy=remedy
+        )
+    elif mode in (None, "") and known(attached) and not items(attached):
+        yield Finding(
+            path=("networksAdvanced",),
+            problem="names no network: the engine then uses its default bridge, where all reach all",
+            remedy=remedy,
+        )
+    for index, item in enumerate(items(attached)):
+        name = table(item).get("name")
+        if isinstance(name, str) and name.strip().casefold() in _DEFAULT_BRIDGES:
+            yield Finding(
+                path=("networksAdvanced", index, "name"), problem="is the engine's default bridge", remedy=remedy
+            )
+
+
+def _network(resource: Resource, config: Config) -> Iterator[Finding]:
+    if resource.kind != "Network":
+        return
+    props = resource.props
+    driver = props.get("driver")
+    if known(driver) and driver not in (None, "", "bridge"):
+        yield Finding(
+            path=("driver",),
+            problem="is not bridge: containers would be on the host's own network segment",
+            remedy="Use a bridge",
+        )
+    for key, what in (
+        ("attachable", "lets containers that no program declares join it"),
+        ("ingress", "is Swarm's own way in"),
+        ("ipv6", "is a second way out that no rule of the stack looks at"),
+    ):
+        if on(props.get(key)):
+            yield Finding(path=(key,), problem=what, remedy="Take it out")
+    if known(props.get("ipamConfigs")) and not any(
+        table(item).get("subnet") for item in items(props.get("ipamConfigs"))
+    ):
+        yield Finding(
+            path=("ipamConfigs",),
+            problem="leaves the address range to the engine, which may take one of the home's",
+            remedy="Cut it from `nexus:networks.pool`",
+        )
+    open_ones = _texts(config.get("open"))
+    if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
+        yield Finding(
+            path=("internal",),
+            problem="is not on: the network has a way out, and is not among those that are meant to",
+            remedy="Set it, or add the network to this rule's settings with the table in components/networks.py",
+        )
+    if resource.name in open_ones and on(props.get("internal")):
+        yield Finding(
+            path=("internal",),
+            problem="is on, and the network is meant to have a way out",
+            remedy="Take it out of this rule's settings where that has changed",
+        )
+
+
+def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
+    rows = {name: _texts(members) for name, members in table(config.get("table")).items()}
+    networks = {one.name: one for one in stack.of("Network")}
+    by_name: dict[str, str] = {}
+    for logical, network in networks.items():
+        if isinstance(name := network.props.get("name"), str):
+            by_name[name] = logical
+        if logical not in rows:
+            yield Finding(
+                path=(),
+                problem="is a network that the table does not have",
+                remedy="Add a row to components/networks.py and to `table` in this rule's settings",
+                resource=network,
+            )
+    for one in stack.of("Container"):
+        given = one.props.get("networksAdvanced")
+        if given is UNKNOWN:
+            continue
+        attached: set[str] = set()
+        unsure = False
+        for index, item in enumerate(items(given)):
+            name = table(item).get("name")
+            if not isinstance(name, str):
+                unsure = True
+                continue
+            logical = by_name.get(name, "")
+            attached.add(logical)
+            if not logical and all(isinstance(network.props.get("name"), str) for network in networks.values()):
+                yield Finding(
+                    path=("networksAdvanced", index),
+                    problem="is no network of this stack",
+                    remedy="Attach it to networks of the stack alone",
+                    resource=one,
+                )
+            elif logical in rows and one.name not in rows[logical]:
+                yield Finding(
+                    path=("networksAdvanced", index),
+                    problem="is a network on which the table does not have this container",
+                    remedy="Take it out, or add the service to that row of the table",
+                    resource=one,
+                )
+        missing = {name for name, members in rows.items() if one.name in members} - attached
+        if missing and not unsure:
+            yield Finding(
+                path=("networksAdvanced",),
+                problem="lacks a network on which the table has this container",
+                remedy="Attach it, or take the service out of that row of the table",
+                resource=one,
+            )
+
+
+def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
+    wanted = {name: target for name, target in table(config.get("riders")).items() if isinstance(target, str)}
+    there = {one.name for one in stack.of("Container")}
+    for one in stack.of("Container"):
+        mode = one.props.get("networkMode")
+        rides = isinstance(mode, str) and mode.strip().casefold().startswith("container:")
+        target = wanted.get(one.name)
+        if target is None:
+            if rides:
+                yield Finding(
+                    path=("networkMode",),
+                    problem="is the namespace of another container, which only the downloader may share",
+                    remedy="Give it networks of its own",
+                    resource=one,
+                )
+            continue
+        if target not in there:
+            continue
+        sources = one.sources.get("networkMode")
+        elsewhere = sources is not None and target not in sources
+        if (mode is not UNKNOWN and not rides) or elsewhere:
+            yield Finding(
+                path=("networkMode",),
+                problem="is not the VPN container's namespace: the downloader would have another way out",
+                remedy="Let it share the VPN container's namespace, by its id",
+                resource=one,
+            )
+        for key in ("networksAdvanced", "ports", "hosts", "dns", "dnsSearches"):
+            if items(one.props.get(key)):
+                yield Finding(
+                    path=(key,),
+                    problem="gives the downloader more than the VPN container's namespace",
+                    remedy="Take it out: what it needs belongs to the VPN container",
+                    resource=one,
+                )
+
+
+RULES: Final = (
+    Rule(
+        name="published-at-the-edge",
+        description="Only the edge publishes ports, so that nothing is reached without its TLS, sign-in and log.",
+        remediation="Remove the ports; give the app a route at the edge.",
+        severity=Severity.CRITICAL,
+        judge=_edge_only,
+        settings={
+            "edge": {
+                **_NAMES,
+                "default": ["traefik-container"],
+                "description": "Logical names of the containers that may publish ports.",
+            }
+        },
+        benchmarks=("CIS 5.8", "OWASP 5"),
+    ),
+    Rule(
+        name="published-ports",
+        description="What is published is TCP 80 and 443; on stacks of development also any port from 1024 on.",
+        remediation="Publish 80 and 443, or change the list in this rule's settings.",
+        severity=Severity.HIGH,
+        judge=_numbers,
+        settings={
+            "ports": {
+                "type": "array",
+                "items": {"type": "number"},
+                "default": [80, 443],
+                "description": "Ports of the host that may be published.",
+            },
+            DEVELOPMENT: {
+                **_NAMES,
+                "default": [],
+                "description": "Stacks that may publish any port from 1024 on: that key of policies/config.yaml.",
+            },
+        },
+        benchmarks=("CIS 5.8", "CIS 5.9"),
+    ),
+    Rule(
+        name="explicit-bind-address",
+        description="A published port has its address written: without one the engine opens every interface.",
+        remediation="Set `ip`, such as 127.0.0.1.",
+        severity=Severity.HIGH,
+        judge=_bound,
+        benchmarks=("CIS 5.14",),
+    ),
+    Rule(
+        name="no-default-bridge",
+        description="No container is on the engine's default bridge, where every container reaches every other.",
+        remediation="Attach it to networks of the stack, or give it networkMode none.",
+        severity=Severity.HIGH,
+        judge=_own_networks,
+        benchmarks=("CIS 2.2", "CIS 5.30", "OWASP 5"),
+    ),
+    Rule(
+        name="internal-network",
+        description="A network is a bridge without a way out, but for the few that are meant to have one.",
+        remediation="Set `internal`, driver bridge and an address range; take attachable, ingress and ipv6 out.",
+        severity=Severity.HIGH,
+        judge=_network,
+        settings={
+            "open": {
+                **_NAMES,
+                "default": [],
+                "description": "Logical names of the networks that are meant to have a way out.",
+            }
+        },
+        benchmarks=("OWASP 5",),
+    ),
+    Rule(
+        name="network-table",
+        description="Each container is on the networks that the table has it on: on no other, and on none less.",
+        remediation="Change the attachment, or the table: components/networks.py and this rule's settings together.",
+        severity=Severity.HIGH,
+        judge_stack=_membership,
+        settings={
+            "table": {
+                "type": "object",
+                "additionalProperties": _NAMES,
+                "default": {},
+                "description": "Of each network, by logical name, the containers on it, by logical name.",
+            }
+        },
+        benchmarks=("OWASP 5",),
+    ),
+    Rule(
+        name="downloader-inside-its-vpn",
+        description="The downloader has no network but its VPN container's namespace; nothing else shares one.",
+        remediation="Set `networkMode` to container:<id of the VPN container>, and no network, port or DNS.",
+        severity=Severity.CRITICAL,
+        judge_stack=_riders,
+        settings={
+            "riders": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "default": {"qbittorrent-container": "vpn-container"},
+                "description": "Of each container that shares a namespace the one whose it is, by logical names.",
+            }
+        },
+    ),
+)

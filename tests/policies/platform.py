@@ -1,0 +1,77 @@
+"""The declared platform as the pack judges it: what a program registered under mocks, in the rules' own form.
+
+Every stack of `CHOICES` can be had under any stack's name, since some rules are silent on the stacks of development.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from policies.config import PackConfig, configure, read
+from policies.judge import Report
+from policies.judge import judge as judge_stack
+from policies.rules import RULES
+from policies.rules.props import plain
+from policies.rules.rule import Resource, Rule, Stack
+from tests.components.recorder import Recorder, Registered
+from tests.components.stacks import built
+
+
+def resource(registered: Registered, stack: str) -> Resource:
+    """A resource as rules get it."""
+    props = plain(registered.inputs)
+    assert isinstance(props, dict)
+    return Resource(
+        type=registered.type,
+        name=registered.name,
+        stack=stack,
+        props=props,
+        urn=f"urn:pulumi:{stack}::nexus::{registered.type}::{registered.name}",
+        parent=registered.parent,
+        protect=registered.protect,
+        sources=registered.sources,
+    )
+
+
+def stack_of(recorder: Recorder, name: str) -> Stack:
+    """What a run registered, as the stack `name`."""
+    return Stack(name=name, resources=tuple(resource(one, name) for one in recorder.resources))
+
+
+@functools.cache
+def declared(choice: str, *, name: str = "dev", preview: bool = False) -> Stack:
+    """The platform by that choice of settings, as the stack `name`. Shared between tests: it is only read."""
+    return stack_of(built(choice, preview=True) if preview else built(choice), name)
+
+
+def changed(stack: Stack, resource: str, **props: object) -> Stack:
+    """`stack` with other inputs of one resource; an input of None is taken away."""
+    assert [one.name for one in stack.resources].count(resource) == 1, resource
+    return dataclasses.replace(
+        stack,
+        resources=tuple(
+            dataclasses.replace(
+                one,
+                props={
+                    key: value
+                    for key, value in (one.props | {k: plain(v) for k, v in props.items()}).items()
+                    if value is not None
+                },
+            )
+            if one.name == resource
+            else one
+            for one in stack.resources
+        ),
+    )
+
+
+def judged(stack: Stack, rules: Sequence[Rule] = RULES) -> Report:
+    """What the pack, or these rules of it, say of a stack, under its own configuration."""
+    return judge_stack(stack, rules, _configured(stack.name))
+
+
+@functools.cache
+def _configured(stack: str) -> PackConfig:
+    return configure(read(), RULES, stack)

@@ -1,0 +1,170 @@
+"""Exceptions: what they cover, what they do not, until when, and that the pack's own are all needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Final
+
+import pytest
+from pulumi_policy import Severity
+
+from policies.config import PackConfig, configure, read
+from policies.judge import judge
+from policies.rules import RULES
+from policies.rules.exceptions import PolicyException, exceptions
+from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.rule import Config, Finding, Resource, Rule, Stack
+from tests.components.stacks import CHOICES
+from tests.policies.harness import CONTAINER
+from tests.policies.platform import declared
+
+UNTIL: Final = date(2026, 6, 30)
+ENTRY: Final[dict[str, Value]] = {"resource": "web", "reason": "is repainted soon", "until": UNTIL.isoformat()}
+
+
+def objects(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """Objects to `paint`, and for good to `lead`."""
+    for key in ("paint", "lead"):
+        if key in resource.props:
+            yield Finding(path=(key,), problem="is red", remedy="Paint it green", excusable=key != "lead")
+
+
+RULE: Final = Rule(
+    name="no-red-paint",
+    description="Nothing is painted red, because nobody could tell it from a fire.",
+    remediation="Paint it green.",
+    severity=Severity.LOW,
+    judge=objects,
+)
+
+
+def judged(*entries: Value, today: date, **props: Value) -> tuple[list[str], list[str]]:
+    """Messages of what is refused, and names of what is excused."""
+    stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props=props),))
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}), today)
+    return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.excused]
+
+
+def test_without_one_it_is_refused() -> None:
+    assert judged(today=UNTIL, paint="x") == (["web: paint is red. Paint it green"], [])
+
+
+def test_it_holds_on_its_last_day_and_not_after() -> None:
+    assert judged(ENTRY, today=UNTIL, paint="x") == ([], ["paint"])
+    refused, excused = judged(ENTRY, today=UNTIL + timedelta(days=1), paint="x")
+    assert refused == [
+        "web: paint is red. Paint it green. Its exception ended on 2026-06-30: see policies/config.yaml"
+    ]
+    assert excused == []
+
+
+def test_the_one_that_holds_longest_counts() -> None:
+    ended: Value = {**ENTRY, "until": "2026-01-01"}
+    for entries in ([ended, ENTRY], [ENTRY, ended]):
+        assert judged(*entries, today=UNTIL, paint="x") == ([], ["paint"])
+
+
+def test_what_may_never_pass_does_not() -> None:
+    refused, excused = judged(ENTRY, today=UNTIL, paint="x", lead="x")
+    assert refused == ["web: lead is red. Paint it green. Its exception does not go that far"]
+    assert excused == ["paint"]
+
+
+def test_one_that_is_not_needed_is_told() -> None:
+    other: Value = {**ENTRY, "resource": "worker"}
+    stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props={"paint": "x"}),))
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}), UNTIL)
+    assert [(rule, one.resource) for rule, one in report.unused] == [("no-red-paint", "worker")]
+
+
+@pytest.mark.parametrize(
+    ("only", "path", "covered"),
+    [
+        ("", ("mounts", 0, "source"), True),
+        ("mounts", ("mounts", 0, "source"), True),
+        ("mounts.source", ("mounts", 0, "source"), True),
+        ("mounts[0]", ("mounts", 0, "source"), True),
+        ("mounts[0].source", ("mounts", 0, "source"), True),
+        ("mounts[0].source", ("mounts", 1, "source"), False),
+        ("mounts[1]", ("mounts", 0), False),
+        ("mounts[0]", ("mounts",), False),
+        ("mounts.source", ("mounts", 0, "target"), False),
+        ("mount", ("mounts", 0), False),
+        ("mounts.source.x", ("mounts", 0, "source"), False),
+        ("capabilities.adds", ("capabilities", "adds", 2), True),
+        ("capabilities.adds", ("capabilities",), False),
+        ("networkMode", ("network_mode",), True),
+        ("envs[2]", ("envs", 2), True),
+        ("envs[2]", ("envs", 20), False),
+        ("tmpfs./run", ("tmpfs", "/run"), True),
+        ("tmpfs./run", ("tmpfs", "/tmp"), False),
+        ("a[0][1]", ("a", 0, 1), True),
+        ("a[0][1]", ("a", 0, 2), False),
+    ],
+)
+def test_a_property_narrows(only: str, path: Path, covered: bool) -> None:
+    one = PolicyException(resource="web", reason="is repainted soon", until=UNTIL, only=only)
+    assert one.covers("web", {}, path) is covered
+    assert not one.covers("web2", {}, path)
+
+
+@pytest.mark.parametrize(
+    ("image", "covered"),
+    [
+        ("a/b", True),
+        ("a/b:1@sha256:" + "4f" * 32, True),
+        ("ghcr.io/a/b:1", True),
+        ("localhost:5000/a/b", True),
+        ("a/b2", False),
+        ("x/a/b", False),
+        ("b", False),
+        ("a/b/c", False),
+        ("sha256:" + "4f" * 32, True),
+        (UNKNOWN, True),
+        (None, False),
+        (["a/b"], False),
+    ],
+)
+def test_an_image_narrows(image: Value, covered: bool) -> None:
+    one = PolicyException(resource="web", reason="is repainted soon", until=UNTIL, image="a/b")
+    assert one.covers("web", {"image": image}, ("paint",)) is covered
+    # What has no image of its own, such as a Swarm service, has not this one.
+    assert not one.covers("web", {}, ("paint",))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        "web",
+        {},
+        {key: value for key, value in ENTRY.items() if key != "reason"},
+        {key: value for key, value in ENTRY.items() if key != "until"},
+        {**ENTRY, "resource": ""},
+        {**ENTRY, "until": "soon"},
+        {**ENTRY, "until": 20260630},
+        {**ENTRY, "until": UNKNOWN},
+        {**ENTRY, "image": None},
+        {**ENTRY, "why": "because"},
+    ],
+)
+def test_what_is_not_whole_is_none(entry: Value) -> None:
+    assert exceptions({"exceptions": [entry]}) == ()
+    assert exceptions({"exceptions": entry}) == ()
+    assert judged(entry, today=UNTIL, paint="x")[1] == []
+
+
+def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:
+    unused: set[tuple[str, str, str, str]] | None = None
+    for choice in CHOICES:
+        name = "prod" if choice == "prod" else "dev"
+        report = judge(declared(choice, name=name), RULES, configure(read(), RULES, name))
+        here = {(rule, one.resource, one.only, one.value) for rule, one in report.unused}
+        unused = here if unused is None else unused & here
+    assert unused == set(), "take these out of policies/config.yaml"
+
+
+def test_the_packs_own_are_no_longer_needed_where_nothing_breaks() -> None:
+    report = judge(Stack(name="dev", resources=()), RULES, configure(read(), RULES, "dev"))
+    assert len(report.unused) == sum(len(line.entries) for line in read().exceptions) > 0

@@ -1,0 +1,249 @@
+"""Family `networks`: ports, bridges and the table, broken in one way at a time; and what must pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from components.networks import TABLE
+from policies.config import read
+from policies.rules import networks
+from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
+from policies.rules.rule import Resource, Stack
+from tests.components.stacks import CHOICES
+from tests.policies.harness import CONTAINER, SERVICE, UNKNOWN, Json, Props, container, judge, rules_of
+from tests.policies.harness import service as swarm
+from tests.policies.platform import changed, declared, judged
+
+RULES: Final = frozenset(rule.name for rule in networks.RULES)
+NETWORK: Final = "docker:index/network:Network"
+EDGE: Final = "traefik-container"
+HTTPS: Final[Props] = {"internal": 8443, "external": 443, "ip": "127.0.0.1", "protocol": "tcp"}
+
+
+def ports(*published: Json) -> Props:
+    """A container that publishes."""
+    return container(ports=list(published))
+
+
+def of_edge(props: Props, *, stack: str = "prod") -> set[str]:
+    """What the family says of the edge with these inputs."""
+    return rules_of(judge(props, name=EDGE, stack=stack)) & RULES
+
+
+@pytest.mark.parametrize(
+    "name", ["sonarr", "traefik", "Traefik-container", "traefik-container-2", "jellyfin-container"]
+)
+def test_only_the_edge_publishes(name: str) -> None:
+    assert rules_of(judge(ports(HTTPS), name=name)) & RULES == {"published-at-the-edge"}
+    assert of_edge(ports(HTTPS)) == set()
+
+
+@pytest.mark.parametrize("value", [True, "true", 1])
+def test_nobody_publishes_whatever_the_image_exposes(value: Json) -> None:
+    assert "published-at-the-edge" in of_edge(container(publishAllPorts=value))
+
+
+def test_a_swarm_service_publishes_nothing() -> None:
+    published = swarm() | {"endpointSpec": {"ports": [{"targetPort": 80, "publishedPort": 80}]}}
+    assert "published-at-the-edge" in rules_of(judge(published, SERVICE, name="traefik-container"))
+
+
+@pytest.mark.parametrize(
+    ("port", "stack", "found"),
+    [
+        ({"external": 8443}, "prod", {"published-ports"}),
+        ({"external": 22}, "dev", {"published-ports"}),
+        ({"external": 8443}, "dev", set()),
+        ({"external": "443"}, "prod", set()),
+        ({"external": None}, "prod", {"published-ports"}),
+        ({"protocol": "udp"}, "prod", {"published-ports"}),
+        ({"protocol": "TCP"}, "prod", set()),
+        ({"external": UNKNOWN, "protocol": UNKNOWN, "ip": UNKNOWN}, "prod", set()),
+        ({"ip": ""}, "prod", {"explicit-bind-address"}),
+        ({"ip": None}, "prod", {"explicit-bind-address"}),
+        ({"ip": " "}, "prod", {"explicit-bind-address"}),
+        ({"ip": "0.0.0.0"}, "prod", set()),
+    ],
+)
+def test_what_the_edge_may_publish(port: Props, stack: str, found: set[str]) -> None:
+    assert of_edge(ports(HTTPS | port), stack=stack) == found
+
+
+def test_a_third_port_is_one_too_many() -> None:
+    http: Props = HTTPS | {"external": 80}
+    assert of_edge(ports(http, HTTPS)) == set()
+    assert of_edge(ports(http, HTTPS, HTTPS | {"external": 8443}), stack="dev") == {"published-ports"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"networksAdvanced": None},
+        {"networksAdvanced": []},
+        {"networkMode": "bridge", "networksAdvanced": None},
+        {"networkMode": "Default", "networksAdvanced": []},
+        {"networksAdvanced": [{"name": "bridge"}]},
+        {"networksAdvanced": [{"name": UNKNOWN}, {"name": " Bridge "}]},
+    ],
+    ids=str,
+)
+def test_nobody_is_on_the_default_bridge(changes: Props) -> None:
+    assert rules_of(judge(container(**changes))) == {"no-default-bridge"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"networkMode": UNKNOWN, "networksAdvanced": None},
+        {"networksAdvanced": UNKNOWN},
+        {"networkMode": "none"},
+        # As the engine shows what the provider filled in.
+        {"networkMode": "bridge"},
+        {"networkMode": "bridge", "networksAdvanced": UNKNOWN},
+    ],
+    ids=str,
+)
+def test_what_is_not_known_or_not_there_is_no_default_bridge(changes: Props) -> None:
+    assert judge(container(**changes)) == []
+
+
+GOOD_NETWORK: Final[Props] = {
+    "name": "nexus-dev-apps",
+    "driver": "bridge",
+    "internal": True,
+    "ipv6": False,
+    "ipamConfigs": [{"subnet": "172.31.241.0/24"}],
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"internal": False},
+        {"internal": None},
+        {"internal": "no"},
+        {"driver": "macvlan"},
+        {"driver": "host"},
+        {"driver": "overlay"},
+        {"attachable": True},
+        {"ingress": True},
+        {"ipv6": True},
+        {"ipamConfigs": None},
+        {"ipamConfigs": []},
+        {"ipamConfigs": [{"gateway": "172.31.241.1"}]},
+    ],
+    ids=str,
+)
+def test_a_network_without_its_walls_is_refused(changes: Props) -> None:
+    assert rules_of(judge(GOOD_NETWORK, NETWORK, name="network-apps")) == set()
+    assert rules_of(judge(GOOD_NETWORK | changes, NETWORK, name="network-apps")) == {"internal-network"}
+
+
+def test_those_that_are_meant_to_have_a_way_out_have_one() -> None:
+    assert judge(GOOD_NETWORK | {"internal": False}, NETWORK, name="network-egress") == []
+    assert rules_of(judge(GOOD_NETWORK, NETWORK, name="network-egress")) == {"internal-network"}
+
+
+def test_the_configuration_is_the_programs_table() -> None:
+    settings = read().settings
+    rows = {f"network-{row.name}": {f"{member}-container" for member in row.members} for row in TABLE}
+    table = settings["network-table"]["table"]
+    assert isinstance(table, dict)
+    assert {name: set(members) for name, members in table.items()} == rows
+    open_ones = settings["internal-network"]["open"]
+    assert isinstance(open_ones, list)
+    assert set(open_ones) == {f"network-{row.name}" for row in TABLE if not row.internal}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("preview", [False, True])
+def test_the_declared_platform_passes(choice: str, preview: bool) -> None:
+    found = judged(declared(choice, preview=preview), networks.RULES).violations
+    assert [one.message for one in found] == []
+
+
+def broken(resource: str, **props: object) -> set[str]:
+    """What the family says of the declared platform with other inputs of one resource."""
+    return {
+        one.rule for one in judged(changed(declared("dev"), resource, **props), networks.RULES).violations
+    } & RULES
+
+
+def test_each_is_on_its_networks_and_on_no_other() -> None:
+    apps, egress = ({"name": f"nexus-test-{name}"} for name in ("apps", "egress"))
+    assert broken("sonarr-container", networksAdvanced=[apps, egress]) == set()
+    assert broken("sonarr-container", networksAdvanced=[apps]) == {"network-table"}
+    monitoring = {"name": "nexus-test-monitoring"}
+    assert broken("sonarr-container", networksAdvanced=[apps, egress, monitoring]) == {"network-table"}
+    foreign = {"name": "somebody-elses"}
+    assert broken("sonarr-container", networksAdvanced=[apps, egress, foreign]) == {"network-table"}
+    assert broken("sonarr-container", networksAdvanced=[apps, {"name": UNKNOWN}]) == set()
+    assert broken("sonarr-container", networksAdvanced=UNKNOWN) == set()
+
+
+def test_a_network_that_the_table_does_not_have() -> None:
+    stack = declared("dev")
+    more = Resource(type=NETWORK, name="network-side-door", stack="dev", props={"name": "x"})
+    found = judged(Stack(name="dev", resources=(*stack.resources, more))).violations
+    assert "network-table" in {one.rule for one in found}
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"networkMode": "none"},
+        {"networkMode": "bridge"},
+        {"networkMode": None},
+        {"networksAdvanced": [{"name": "nexus-test-egress"}]},
+        {"dns": ["192.0.2.53"]},
+        {"hosts": [{"host": "tracker", "ip": "192.0.2.1"}]},
+        {"ports": [HTTPS]},
+    ],
+    ids=str,
+)
+def test_the_downloader_has_its_vpns_namespace_and_nothing_else(props: Props) -> None:
+    assert broken("qbittorrent-container") == set()
+    assert "downloader-inside-its-vpn" in broken("qbittorrent-container", **props)
+
+
+def test_another_containers_namespace_is_not_the_vpns() -> None:
+    stack = declared("dev")
+    elsewhere = tuple(
+        Resource(**{**vars(one), "sources": {"networkMode": frozenset({"sonarr-container"})}})
+        if one.name == "qbittorrent-container"
+        else one
+        for one in stack.resources
+    )
+    assert {one.rule for one in judged(Stack(name="dev", resources=elsewhere)).violations} == {
+        "downloader-inside-its-vpn"
+    }
+
+
+def test_nothing_else_rides() -> None:
+    props: Props = {"networkMode": "container:" + "1f" * 32, "networksAdvanced": None}
+    assert "downloader-inside-its-vpn" in broken("radarr-container", **props)
+    assert broken("qbittorrent-container", networkMode=PLAIN_UNKNOWN) == set()
+
+
+KEYS: Final = (
+    "ports",
+    "publishAllPorts",
+    "networkMode",
+    "networksAdvanced",
+    "endpointSpec",
+    "ipamConfigs",
+    "internal",
+)
+
+
+@pytest.mark.parametrize(
+    "junk", [None, 7, 1.5, True, "x", [], {}, [None], [[]], {"x": None}, [7, "y"], UNKNOWN], ids=str
+)
+def test_junk_raises_nothing(junk: Json) -> None:
+    for key in KEYS:
+        for kind in (CONTAINER, SERVICE, NETWORK):
+            judge(container(**{key: junk}), kind, rules=networks.RULES)
+        for name in ("sonarr-container", "qbittorrent-container", "network-apps"):
+            judged(changed(declared("dev"), name, **{key: junk}), networks.RULES)

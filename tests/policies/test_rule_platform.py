@@ -1,0 +1,462 @@
+"""Family `platform`: one breakage at a time of the declared platform's routes and scrape targets, each refused."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+import yaml
+
+from policies.config import PackConfig
+from policies.judge import judge
+from policies.rules import platform
+from policies.rules.configuration import files
+from policies.rules.props import UNKNOWN, Value
+from policies.rules.rule import Resource, Stack
+from tests.components.stacks import CHOICES, built
+from tests.policies.harness import CONTAINER, Json, Props, at, container
+from tests.policies.harness import replaced as set_at
+from tests.policies.platform import changed, declared, judged
+
+OWN: Final = {rule.name for rule in platform.RULES}
+ROUTES: Final = ("traefik-seed", "routes.yml")
+STATIC: Final = ("traefik-seed", "traefik.yml")
+SCRAPES: Final = ("prometheus-seed", "prometheus.yml")
+
+Edit = Callable[[Json], Json]
+
+
+def own(stack: Stack, config: dict[str, dict[str, Value]] | None = None) -> set[tuple[str, str]]:
+    """What the family says: rule and resource. `config` is that of single rules."""
+    report = judge(stack, platform.RULES, PackConfig(rules=config or {}))
+    for verdict in report.violations:
+        for one in stack.resources:
+            for file in files(one):
+                if isinstance(file.text, str):
+                    assert not len(file.text) > 3 or file.text not in verdict.message
+    return {(one.rule, one.resource.name if one.resource else "") for one in report.violations}
+
+
+def rewritten(stack: Stack, place: tuple[str, str], text: object) -> Stack:
+    """The stack with another content of a file; UNKNOWN is one that only an update knows."""
+    seed, file = place
+    (carrier,) = [one for one in stack.resources if one.name == seed]
+    uploads = copy.deepcopy(carrier.props["uploads"])
+    assert isinstance(uploads, list)
+    (upload,) = [one for one in uploads if isinstance(one, dict) and str(one["file"]).endswith(f"/{file}")]
+    upload["content"] = text  # type: ignore[assignment] # any content
+    return changed(stack, seed, uploads=uploads)
+
+
+def edited(place: tuple[str, str], change: Edit, stack: Stack | None = None) -> Stack:
+    """The platform with a file changed by a function on its document."""
+    base = stack or declared("dev")
+    seed, name = place
+    (carrier,) = [one for one in base.resources if one.name == seed]
+    (file,) = [one for one in files(carrier) if isinstance(one.name, str) and one.name.endswith(f"/{name}")]
+    assert isinstance(file.text, str)
+    document = yaml.safe_load(file.text)
+    before = copy.deepcopy(document)
+    after = change(document)
+    assert after != before, "the edit changed nothing"
+    return rewritten(base, place, yaml.safe_dump(after))
+
+
+def put(path: str, value: Json) -> Edit:
+    """Sets what is at a path such as http.routers.sonarr.service; a value of `...` takes it away."""
+
+    def change(document: Json) -> Json:
+        way = tuple(int(step) if step.isdigit() else step for step in path.split("."))
+        assert isinstance(document, dict)
+        if value != "...":
+            return set_at(document, way, value)
+        result = copy.deepcopy(document)
+        holder, last = at(result, way[:-1]), way[-1]
+        if isinstance(holder, dict) and isinstance(last, str):
+            del holder[last]
+        else:
+            assert isinstance(holder, list)
+            assert isinstance(last, int)
+            del holder[last]
+        return result
+
+    return change
+
+
+ROUTE: Final[Props] = {
+    "rule": "Host(`x.localhost`)",
+    "entryPoints": ["websecure"],
+    "middlewares": ["headers", "sign-in"],
+    "service": "sonarr",
+}
+
+
+def test_the_platform_passes() -> None:
+    stacks = {**{choice: declared(choice) for choice in CHOICES}, "a preview": declared("dev", preview=True)}
+    for name, stack in stacks.items():
+        assert {one.rule for one in judged(stack).violations} & OWN == set(), name
+
+
+def test_each_app_of_the_program_is_known_to_the_settings() -> None:
+    (rule,) = [one for one in platform.RULES if one.name == "every-route-has-a-chain"]
+    routes = yaml.safe_load(built("dev").seed("traefik").files["/run/config/routes.yml"])["http"]
+    open_ones = {
+        routes["services"][router["service"]]["loadBalancer"]["servers"][0]["url"].removeprefix("http://")
+        for router in routes["routers"].values()
+        if "sign-in" not in router["middlewares"]
+    }
+    assert set(rule.settings["own-sign-in"]["default"]) == open_ones
+
+
+CHAIN: Final = "every-route-has-a-chain"
+LEADS: Final = "every-route-leads-to-a-service"
+ROUTED: Final = "every-web-app-has-a-route"
+SCRAPED: Final = "every-service-is-scraped"
+ALERTS: Final = "alerts-reach-alertmanager"
+READABLE: Final = "readable-configuration"
+
+
+def _chains() -> dict[str, Edit]:
+    router = "http.routers.sonarr"
+    sign_in = "http.middlewares.sign-in"
+    return {
+        "no sign-in": put(f"{router}.middlewares", ["headers"]),
+        "no headers": put(f"{router}.middlewares", ["sign-in"]),
+        "no middlewares": put(f"{router}.middlewares", "..."),
+        "none of them": put(f"{router}.middlewares", []),
+        "one that is not there": put(f"{router}.middlewares", ["headers", "signin"]),
+        "one of another provider": put(f"{router}.middlewares", ["headers", "sign-in@docker"]),
+        "a sign-in that is none": put(sign_in, {"headers": {"customRequestHeaders": {"X": "y"}}}),
+        "a sign-in without users": put(sign_in, {"basicAuth": {"users": []}}),
+        "a sign-in with an empty file": put(f"{sign_in}.basicAuth.usersFile", ""),
+        "a sign-in with an empty user": put(sign_in, {"basicAuth": {"users": [""]}}),
+        "a forward to nowhere": put(sign_in, {"forwardAuth": {}}),
+        "headers that say nothing": put("http.middlewares.headers", {"headers": {}}),
+        "no strict transport": put("http.middlewares.headers.headers.stsSeconds", 0),
+        "types are guessed": put("http.middlewares.headers.headers.contentTypeNosniff", False),
+        "a chain of nothing": put(sign_in, {"chain": {"middlewares": []}}),
+        "a chain of itself": put(sign_in, {"chain": {"middlewares": ["sign-in"]}}),
+        "a new route without": put("http.routers.new", {**ROUTE, "middlewares": ["headers"]}),
+        "a router of another case": put("http.routers.new", {"Service": "sonarr", "EntryPoints": ["websecure"]}),
+        "named as an app that asks itself": put("http.routers.jellyfin.service", "sonarr"),
+        "half of an app that asks itself": put(
+            "http.services.jellyfin.loadBalancer.servers",
+            [{"url": "http://jellyfin:8096"}, {"url": "http://sonarr:8989"}],
+        ),
+        "another port of one": put("http.services.qbittorrent.loadBalancer.servers", [{"url": "http://vpn:8000"}]),
+        "by weight": put("http.services.jellyfin", {"weighted": {"services": [{"name": "sonarr", "weight": 1}]}}),
+        "by a mirror": put(
+            "http.services.jellyfin", {"mirroring": {"service": "grafana", "mirrors": [{"name": "radarr"}]}}
+        ),
+        "by a fall-back": put("http.services.jellyfin", {"failover": {"service": "grafana", "fallback": "radarr"}}),
+        "over TCP": put("tcp", {"routers": {"x": {"rule": "HostSNI(`*`)", "service": "x", "tls": {}}}}),
+        "over UDP": put("udp", {"routers": {"x": {"service": "x", "entryPoints": ["websecure"]}}}),
+        "Traefik's own page": put(
+            "http.routers.new", {**ROUTE, "middlewares": ["headers"], "service": "api@internal"}
+        ),
+    }
+
+
+@pytest.mark.parametrize("change", _chains().values(), ids=list(_chains()))
+def test_a_broken_chain_is_refused(change: Edit) -> None:
+    assert (CHAIN, "traefik-seed") in own(edited(ROUTES, change))
+
+
+@pytest.mark.parametrize("provider", ["docker", "Docker", "http", "consulCatalog", "redis"])
+def test_routes_from_elsewhere_are_refused(provider: str) -> None:
+    assert own(edited(STATIC, put(f"providers.{provider}", {}))) == {(CHAIN, "traefik-seed")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("http.routers.sonarr.middlewares", ["headers@file", "sign-in@file"]),
+        put("http.middlewares.sign-in", {"forwardAuth": {"address": "http://auth:9091"}}),
+        put("http.middlewares.sign-in", {"digestAuth": {"users": ["a:b:c"]}}),
+        put("http.routers.jellyfin.middlewares", ["headers", "sign-in"]),
+        put("http.routers.new", ROUTE),
+        put("http.routers.new", {**ROUTE, "middlewares": ["both"]}),
+        put("http.services.two", {"loadBalancer": {"servers": [{"url": "http://radarr:7878/"}]}}),
+    ],
+)
+def test_other_ways_to_ask_pass(change: Edit) -> None:
+    both = edited(ROUTES, put("http.middlewares.both", {"chain": {"middlewares": ["headers", "sign-in"]}}))
+    assert own(edited(ROUTES, change, both)) == set()
+
+
+def test_a_chain_of_the_entry_point_counts() -> None:
+    bare = edited(ROUTES, put("http.routers.sonarr.middlewares", "..."))
+    assert (CHAIN, "traefik-seed") in own(bare)
+    assert (
+        own(edited(STATIC, put("entryPoints.websecure.http.middlewares", ["headers@file", "sign-in@file"]), bare))
+        == set()
+    )
+    assert (CHAIN, "traefik-seed") in own(
+        edited(STATIC, put("entryPoints.web.http.middlewares", ["headers@file", "sign-in@file"]), bare)
+    )
+
+
+def _leads() -> dict[str, tuple[tuple[str, str], Edit]]:
+    router = "http.routers.sonarr"
+    server = "http.services.sonarr.loadBalancer.servers"
+    return {
+        "a service that is not there": (ROUTES, put(f"{router}.service", "sonar")),
+        "no service": (ROUTES, put(f"{router}.service", "...")),
+        "no servers": (ROUTES, put(server, [])),
+        "a host that is not there": (ROUTES, put(server, [{"url": "http://sonar:8989"}])),
+        "an address": (ROUTES, put(server, [{"url": "http://172.31.241.5:8989"}])),
+        "the world": (ROUTES, put(server, [{"url": "https://example.org"}])),
+        "no URL": (ROUTES, put(server, [{"url": "http://[sonarr"}])),
+        "one of two": (ROUTES, put(server, [{"url": "http://sonarr:8989"}, {"url": "http://sonar:8989"}])),
+        "a service of no shared network": (ROUTES, put(server, [{"url": "http://cadvisor-socket-proxy:2375"}])),
+        "a one-shot": (ROUTES, put(server, [{"url": "http://sonarr-seed:1"}])),
+        "without TLS": (ROUTES, put(f"{router}.entryPoints", ["web"])),
+        "with and without TLS": (ROUTES, put(f"{router}.entryPoints", ["websecure", "web"])),
+        "on every entry point": (ROUTES, put(f"{router}.entryPoints", "...")),
+        "on one that is not there": (ROUTES, put(f"{router}.entryPoints", ["websecur"])),
+        "TLS off at the entry point": (STATIC, put("entryPoints.websecure.http", "...")),
+        "TLS of nothing": (STATIC, put("entryPoints.websecure.http.tls", None)),
+        "over TCP": (
+            ROUTES,
+            put("tcp", {"routers": {"x": {"service": "x"}}, "services": {}}),
+        ),
+    }
+
+
+@pytest.mark.parametrize(("place", "change"), _leads().values(), ids=list(_leads()))
+def test_a_route_to_nowhere_is_refused(place: tuple[str, str], change: Edit) -> None:
+    assert (LEADS, "traefik-seed") in own(edited(place, change))
+
+
+def test_a_router_with_tls_of_its_own_passes() -> None:
+    router = "http.routers.sonarr"
+    assert (
+        own(edited(ROUTES, put(f"{router}.tls", {}), edited(ROUTES, put(f"{router}.entryPoints", ["web"])))) == set()
+    )
+
+
+def test_an_edge_that_meets_no_app_is_refused() -> None:
+    networks = [{"name": "nexus-test-edge", "aliases": ["traefik"]}]
+    found = own(changed(declared("dev"), "traefik-container", networksAdvanced=networks))
+    assert {(LEADS, "traefik-seed"), (SCRAPED, "prometheus-seed")} <= found
+
+
+def test_an_app_without_a_route_is_refused() -> None:
+    for app in ("sonarr", "jellyfin", "grafana"):
+        assert (ROUTED, f"{app}-container") in own(edited(ROUTES, put(f"http.routers.{app}", "...")))
+    stack = declared("dev")
+    new = Resource(
+        type=CONTAINER, name="new-container", stack="dev", props={"networksAdvanced": [{"name": "nexus-test-apps"}]}
+    )
+    found = own(dataclasses.replace(stack, resources=(*stack.resources, new)))
+    assert {(ROUTED, "new-container"), (SCRAPED, "new-container")} == found
+
+
+def test_what_has_no_page_says_so() -> None:
+    stack = edited(ROUTES, put("http.routers.sonarr", "..."))
+    assert own(stack) == {(ROUTED, "sonarr-container")}
+    reason: dict[str, Value] = {"sonarr": "its page is not used here"}
+    (rule,) = [one for one in platform.RULES if one.name == ROUTED]
+    given: dict[str, Value] = {**rule.settings["without-page"]["default"], **reason}
+    assert own(stack, {ROUTED: {"without-page": given}}) == set()
+    assert len(own(declared("dev"), {ROUTED: {"without-page": {}}})) == len(given) - 1
+
+
+def _scrapes() -> dict[str, tuple[Edit, str]]:
+    jobs = yaml.safe_load(built("dev").seed("prometheus").files["/run/config/prometheus.yml"])["scrape_configs"]
+    place = {job["job_name"]: f"scrape_configs.{index}" for index, job in enumerate(jobs)}
+    first = {job["job_name"]: f"scrape_configs.{index}.static_configs.0" for index, job in enumerate(jobs)}
+    return {
+        **{
+            f"without {name}": (put(where, "..."), f"{name}-container")
+            for name, where in place.items()
+            if name != "probe"
+        },
+        "without probes": (put(place["probe"], "..."), "qbittorrent-container"),
+        "without one probe": (put(f"{place['probe']}.static_configs.3", "..."), "qbittorrent-container"),
+        "no targets": (put(f"{first['traefik']}.targets", []), "traefik-container"),
+        "a label of another": (put(f"{first['traefik']}.labels.service", "grafana"), "traefik-container"),
+        "a target that is not there": (put(f"{first['traefik']}.targets", ["traefic:8082"]), "prometheus-seed"),
+        "an address": (put(f"{first['traefik']}.targets", ["172.31.245.9:8082"]), "prometheus-seed"),
+        "out of reach": (put(f"{first['traefik']}.targets", ["sonarr:8989"]), "prometheus-seed"),
+        "a prober that is not there": (
+            put(f"{place['probe']}.relabel_configs.2.replacement", "blackbox:9115"),
+            "prometheus-seed",
+        ),
+        "a prober out of reach": (
+            put(f"{place['probe']}.relabel_configs.2.replacement", "cadvisor-socket-proxy:1"),
+            "prometheus-seed",
+        ),
+        "nothing at all": (put("scrape_configs", []), "sonarr-container"),
+        "no list": (put("scrape_configs", {}), "platform"),
+    }
+
+
+@pytest.mark.parametrize(("change", "resource"), _scrapes().values(), ids=list(_scrapes()))
+def test_what_nobody_watches_is_refused(change: Edit, resource: str) -> None:
+    assert (SCRAPED, resource) in own(edited(SCRAPES, change))
+
+
+def test_what_is_not_scraped_says_so() -> None:
+    assert {resource for rule, resource in own(declared("dev"), {SCRAPED: {"unscraped": {}}})} == {
+        "vpn-container",
+        "vpn-peer-container",
+        "cadvisor-socket-proxy-container",
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("alerting", "..."),
+        put("alerting.alertmanagers", []),
+        put("alerting.alertmanagers.0.static_configs.0.targets", ["alertmanger:9093"]),
+        put("rule_files", "..."),
+        put("rule_files", []),
+        put("rule_files", ["/run/config/alert.yml"]),
+    ],
+)
+def test_alerts_that_reach_nobody_are_refused(change: Edit) -> None:
+    assert own(edited(SCRAPES, change)) == {(ALERTS, "prometheus-seed")}
+
+
+def test_a_file_without_alerts_is_refused() -> None:
+    alerts = ("prometheus-seed", "alerts.yml")
+    assert own(rewritten(declared("dev"), alerts, "groups: []")) == {(ALERTS, "prometheus-seed")}
+    recorded = "groups:\n- name: x\n  rules:\n  - record: a:b\n    expr: up\n"
+    assert own(rewritten(declared("dev"), alerts, recorded)) == {(ALERTS, "prometheus-seed")}
+
+
+UNREADABLE: Final = {
+    "x.yml": ("a: [", "a: b: c", "\ta: 1", "{{ env `X` }}: {", "\0", "a: &a [*a]", "[" * 5000),
+    "x.YAML": ("a: [",),
+    "x.json": ("{", "{a: 1}", "", "[" * 5000),
+    "x.toml": ("a = ", "[a"),
+}
+DEEP: Final = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{','.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(8)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [*((name, text) for name, texts in UNREADABLE.items() for text in texts), ("bomb.yml", DEEP)]
+)
+def test_what_cannot_be_read_is_refused(name: str, text: str) -> None:
+    stack = Stack(
+        name="dev",
+        resources=(
+            Resource(
+                type=CONTAINER,
+                name="a",
+                stack="dev",
+                props={"uploads": [{"file": f"/{name}", "content": text}], "networkMode": "none"},
+            ),
+        ),
+    )
+    assert (READABLE, "a") in own(stack)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.yml", ""),
+        ("x.yml", "a: !secret b\n"),
+        ("x.yml", "a: 2026-01-01\n"),
+        ("x.yml", "a: 1\n---\nb: 2\n"),
+        ("x.yml", "{1: 2, null: 3}"),
+        ("x.json", "[1e400, NaN]"),
+        ("x.txt", "a: ["),
+        ("x.conf", "{"),
+    ],
+)
+def test_what_is_only_odd_passes(name: str, text: str) -> None:
+    props: Props = container(uploads=[{"file": f"/{name}", "content": text}])
+    stack = Stack(name="dev", resources=(Resource(type=CONTAINER, name="a", stack="dev", props=_value(props)),))
+    assert own(stack) == set()
+
+
+def _value(props: Props) -> dict[str, Value]:
+    loaded: dict[str, Value] = json.loads(json.dumps(props))
+    return loaded
+
+
+def test_broken_routes_are_one_finding_and_no_exception() -> None:
+    found = own(rewritten(declared("dev"), ROUTES, "http: ["))
+    assert (READABLE, "traefik-seed") in found
+    assert {rule for rule, _ in found} == {READABLE, ROUTED}
+
+
+def test_unknown_files_say_nothing() -> None:
+    for place in (ROUTES, STATIC, SCRAPES):
+        assert own(rewritten(declared("dev"), place, UNKNOWN)) == set()
+    stack = changed(declared("dev"), "traefik-seed", uploads=UNKNOWN)
+    assert own(stack) == set()
+
+
+def test_unknown_files_hide_no_other() -> None:
+    stack = edited(ROUTES, put("http.services.sonarr.loadBalancer.servers", [{"url": "http://sonar:8989"}]))
+    assert (LEADS, "traefik-seed") in own(rewritten(stack, SCRAPES, UNKNOWN))
+    stack = edited(SCRAPES, put("scrape_configs.1.static_configs.0.targets", ["jelly:8096"]))
+    assert (SCRAPED, "prometheus-seed") in own(rewritten(stack, ROUTES, UNKNOWN))
+
+
+def test_base64_is_read() -> None:
+    stack = edited(ROUTES, put("http.routers.sonarr.middlewares", ["headers"]))
+    (seed,) = [one for one in stack.resources if one.name == "traefik-seed"]
+    uploads = copy.deepcopy(seed.props["uploads"])
+    assert isinstance(uploads, list)
+    for upload in uploads:
+        assert isinstance(upload, dict)
+        upload["contentBase64"] = base64.b64encode(str(upload.pop("content")).encode()).decode()
+    assert own(changed(stack, "traefik-seed", uploads=uploads)) == {(CHAIN, "traefik-seed")}
+
+
+def test_a_platform_without_edge_or_monitoring_is_refused() -> None:
+    stack = declared("dev")
+    for seed, rule in (("traefik-seed", ROUTED), ("prometheus-seed", SCRAPED)):
+        assert (rule, "platform") in own(changed(stack, seed, uploads=None))
+    alone = Stack(name="dev", resources=(Resource(type=CONTAINER, name="a", stack="dev", props={}),))
+    assert own(alone) == set()
+
+
+@pytest.mark.parametrize("junk", [UNKNOWN, None, 7, True, "", "x", [], {}, [[]], [None, UNKNOWN, 7], {"a": [None]}])
+def test_junk_never_raises(junk: Value) -> None:
+    stack = declared("dev")
+    for name in ("traefik-seed", "traefik-container", "prometheus-seed", "vpn-container", "qbittorrent-container"):
+        for key in ("uploads", "networksAdvanced", "mounts", "networkMode", "name", "hostname", "restart", "mustRun"):
+            own(changed(stack, name, **{key: junk}))
+    for place, paths in (
+        (
+            ROUTES,
+            (
+                "http",
+                "http.routers",
+                "http.routers.sonarr",
+                "http.services",
+                "http.services.sonarr",
+                "http.middlewares",
+            ),
+        ),
+        (
+            ROUTES,
+            (
+                "http.routers.sonarr.middlewares",
+                "http.routers.sonarr.entryPoints",
+                "http.services.sonarr.loadBalancer",
+            ),
+        ),
+        (STATIC, ("entryPoints", "entryPoints.websecure", "entryPoints.websecure.http", "providers")),
+        (
+            SCRAPES,
+            ("scrape_configs", "scrape_configs.1", "scrape_configs.1.static_configs", "alerting", "rule_files"),
+        ),
+        (SCRAPES, ("scrape_configs.1.static_configs.0", "scrape_configs.1.static_configs.0.labels")),
+    ):
+        for path in paths:
+            if junk is not UNKNOWN and "UNKNOWN" not in repr(junk):
+                own(edited(place, put(path, json.loads(json.dumps(junk))), stack))
