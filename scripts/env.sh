@@ -29,7 +29,8 @@ if [ "${PULUMI_HOME:-}" != "$NEXUS_CACHE/pulumi-home" ]; then
 	export NEXUS_USER_PULUMI_HOME="${PULUMI_HOME:-$HOME/.pulumi}"
 fi
 export PULUMI_HOME="$NEXUS_CACHE/pulumi-home"
-export PULUMI_BACKEND_URL="file://$NEXUS_STATE/backend"
+# A team shares a backend: NEXUS_BACKEND_URL, such as s3://bucket (docs/ci.md).
+export PULUMI_BACKEND_URL="${NEXUS_BACKEND_URL:-file://$NEXUS_STATE/backend}"
 export PULUMI_SKIP_UPDATE_CHECK=true
 # Plugins are those that scripts/toolchain/install put into PULUMI_HOME: none is downloaded during a deployment,
 # and none that happens to lie on PATH is used in its place.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from components import host
 from scripts import certificate, dockerhost, images, options, stack
 from scripts.console import finish, say
-from scripts.engine import open_stack
+from scripts.engine import Engine, open_stack
 from scripts.paths import find
 
 
@@ -20,16 +21,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     images.add_option(parser)
     given, rest = parser.parse_known_args(arguments)
+    engine = prepare(given)
+    if "--json" not in rest:
+        say(f"preview: stack {given.stack}")
+    status = engine.stream("preview", *rest)
+    return status if status >= 0 else 1
+
+
+def prepare(given: argparse.Namespace) -> Engine:
+    """The engine on the stack of these options (`options.add_stack`, `images.add_option`), ready for a preview.
+
+    Raises UserError where the stack file, a secret or the host is not as it must be.
+    """
     engine = open_stack(find(), given.stack, given.stack_file)
     settings = stack.settings(engine.files)
     dockerhost.judge(settings, host.gather(settings, given.stack))
     certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))
     stack.check(engine.files)
     images.choose(engine, given.images)
-    if "--json" not in rest:
-        say(f"preview: stack {given.stack}")
-    status = engine.stream("preview", *rest)
-    return status if status >= 0 else 1
+    return engine
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""One comment a stack and one issue a stack, whatever else is there; and nobody else's is touched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scripts.ci import github, plan
+from scripts.ci.__main__ import main
+from scripts.console import UserError
+from tests.ci.conftest import REPOSITORY, TOKEN, FakeGitHub, comment, issue
+
+MARK = "nexus-preview stack=dev"
+DRIFT = "nexus-drift stack=prod"
+
+
+def test_a_comment_is_made_once_and_then_edited_in_place(fake: FakeGitHub) -> None:
+    first = fake.api.comment(7, MARK, "one")
+    second = fake.api.comment(7, MARK, "two")
+    assert first == second
+    assert [one["body"] for one in fake.comments] == [f"<!-- {MARK} -->\ntwo"]
+    assert [(method, place) for method, place, _ in fake.changes] == [
+        ("POST", "issues/7/comments"),
+        ("PATCH", "issues/comments/1000"),
+    ]
+
+
+def test_a_text_that_carries_its_marker_gets_no_second_one(fake: FakeGitHub) -> None:
+    fake.api.comment(7, MARK, f"<!-- {MARK} -->\nshown")
+    assert fake.comments[0]["body"] == f"<!-- {MARK} -->\nshown"
+
+
+def test_each_stack_has_its_own_comment(fake: FakeGitHub) -> None:
+    fake.api.comment(7, MARK, "dev")
+    fake.api.comment(7, "nexus-preview stack=dev-two", "dev-two")
+    assert len(fake.comments) == 2
+
+
+def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(fake: FakeGitHub) -> None:
+    fake.comments.append(comment(1, f"<!-- {MARK} -->\nmine", author="mallory"))
+    fake.api.comment(7, MARK, "ours")
+    assert fake.comments[0]["body"] == f"<!-- {MARK} -->\nmine"
+    assert len(fake.comments) == 2
+
+
+def test_our_comment_is_found_behind_a_hundred_others(fake: FakeGitHub) -> None:
+    fake.comments += [comment(number, "talk", author="someone") for number in range(250)]
+    fake.comments.append(comment(999, f"<!-- {MARK} -->\nold"))
+    fake.api.comment(7, MARK, "new")
+    assert fake.comments[-1]["body"] == f"<!-- {MARK} -->\nnew"
+    assert len(fake.comments) == 251
+
+
+def test_a_text_longer_than_github_takes_is_refused_before_it_is_sent(fake: FakeGitHub) -> None:
+    with pytest.raises(UserError, match="65536"):
+        fake.api.comment(7, MARK, "x" * github.LIMIT)
+    assert fake.changes == []
+
+
+def test_a_refusal_names_what_was_refused_and_not_the_token(fake: FakeGitHub) -> None:
+    fake.refuse = 403
+    with pytest.raises(UserError, match=r"GET issues/7/comments \(status 403\).*permissions") as caught:
+        fake.api.comment(7, MARK, "x")
+    assert TOKEN not in str(caught.value)
+
+
+def test_an_issue_is_opened_edited_and_closed(fake: FakeGitHub) -> None:
+    fake.api.issue(DRIFT, "Drift", "one")
+    fake.api.issue(DRIFT, "Drift, more", "two")
+    assert [(one["title"], one["body"]) for one in fake.issues] == [("Drift, more", f"<!-- {DRIFT} -->\ntwo")]
+    assert fake.api.close(DRIFT, "gone") == "https://github.test/i/1"
+    assert fake.issues[0]["state"] == "closed"
+    assert fake.comments[-1]["body"] == "gone"
+
+
+def test_a_closed_issue_stays_closed_and_a_new_one_is_opened(fake: FakeGitHub) -> None:
+    fake.issues.append(issue(1, f"<!-- {DRIFT} -->", state="closed"))
+    fake.api.issue(DRIFT, "Drift", "again")
+    assert [one["state"] for one in fake.issues] == ["closed", "open"]
+
+
+def test_nothing_is_closed_where_nothing_of_ours_is_open(fake: FakeGitHub) -> None:
+    fake.issues.append(issue(1, f"<!-- {DRIFT} -->", author="mallory"))
+    fake.issues.append(issue(2, f"<!-- {DRIFT} -->") | {"pull_request": {}})
+    assert fake.api.close(DRIFT, "gone") == ""
+    assert fake.changes == []
+
+
+@pytest.mark.parametrize(
+    ("pull", "expected"),
+    [
+        ({"merged_at": "2026-01-01", "labels": [{"name": "allow-data-loss"}]}, True),
+        ({"merged_at": "2026-01-01", "labels": [{"name": "bug"}]}, False),
+        ({"merged_at": None, "labels": [{"name": "allow-data-loss"}]}, False),
+        ({"merged_at": "2026-01-01"}, False),
+    ],
+)
+def test_only_a_merged_pull_request_gives_its_label_to_a_commit(
+    fake: FakeGitHub, pull: dict[str, object], expected: bool
+) -> None:
+    fake.pulls.append(pull)
+    assert fake.api.has_label("abc", "allow-data-loss") is expected
+
+
+@pytest.fixture
+def run(fake: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> FakeGitHub:
+    for name, value in {
+        "GITHUB_API_URL": fake.url,
+        "GITHUB_REPOSITORY": REPOSITORY,
+        "GITHUB_TOKEN": TOKEN,
+        "GITHUB_SERVER_URL": "https://github.test",
+        "GITHUB_RUN_ID": "42",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return fake
+
+
+def test_a_preview_without_a_text_is_posted_as_one_that_failed(run: FakeGitHub, tmp_path: Path) -> None:
+    assert main(["comment", "--stack", "dev", "--folder", str(tmp_path), "--pull", "7"]) == 0
+    (body,) = [str(one["body"]) for one in run.comments]
+    assert "did not come to an end" in body
+    assert f"https://github.test/{REPOSITORY}/actions/runs/42" in body
+    (tmp_path / "comment.md").write_text("### all is well\n", encoding="utf-8")
+    assert main(["comment", "--stack", "dev", "--folder", str(tmp_path), "--pull", "7"]) == 0
+    assert [one["body"] for one in run.comments] == [f"<!-- {MARK} -->\n### all is well\n"]
+
+
+def test_drift_opens_the_issue_and_no_drift_closes_it(run: FakeGitHub, tmp_path: Path) -> None:
+    words = ["issue", "--stack", "prod", "--folder", str(tmp_path)]
+    changed = plan.Operation(urn="urn:pulumi:prod::nexus::docker:index/volume:Volume::media", op="create", digest="d")
+    plan.write(plan.Plan(stack="prod", commit="c", operations=(changed,)), tmp_path)
+    assert main(words) == 0
+    assert main(words) == 0
+    (one,) = run.issues
+    assert "create docker:index/volume:Volume media" in str(one["body"])
+    plan.write(plan.Plan(stack="prod", commit="c", operations=()), tmp_path)
+    assert main(words) == 0
+    assert run.issues[0]["state"] == "closed"
+
+
+def test_a_look_that_failed_closes_nothing(run: FakeGitHub, tmp_path: Path) -> None:
+    run.issues.append(issue(1, f"<!-- {DRIFT} -->\nbefore"))
+    assert main(["issue", "--stack", "prod", "--folder", str(tmp_path)]) == 0
+    assert run.issues[0]["state"] == "open"
+    assert re.search("could not be looked at", str(run.issues[0]["title"]))
+
+
+def test_a_rendered_preview_that_fills_a_comment_still_fits_into_the_issue(run: FakeGitHub, tmp_path: Path) -> None:
+    changed = plan.Operation(urn="urn:pulumi:prod::nexus::docker:index/volume:Volume::media", op="create", digest="d")
+    plan.write(plan.Plan(stack="prod", commit="c", operations=(changed,)), tmp_path)
+    (tmp_path / "comment.md").write_text("x" * (github.LIMIT - 10), encoding="utf-8")
+    assert main(["issue", "--stack", "prod", "--folder", str(tmp_path)]) == 0
+    assert "create docker:index/volume:Volume media" in str(run.issues[0]["body"])
+
+
+def test_label_prints_a_word_for_the_workflow(run: FakeGitHub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "--commit", "abc", "--label", "allow-data-loss"]) == 0
+    assert capsys.readouterr().out == "false\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("GITHUB_TOKEN", "", "GITHUB_TOKEN: must be set"),
+        ("GITHUB_REPOSITORY", "someone", "owner/name"),
+        ("GITHUB_API_URL", "http://evil.test", "https://"),
+        ("GITHUB_API_URL", "file:///etc/passwd", "https://"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    run: FakeGitHub, monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=complaint):
+        github.from_environment()

@@ -1,0 +1,197 @@
+"""The comment of a preview: golden ones from the engine's recorded events, and what a stranger may not do in one."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import pytest
+
+from scripts.console import UserError
+from scripts.report import __main__ as command
+from scripts.report import events, guard, markdown
+from scripts.report.events import MASK, SIGNATURE, Change, Json, Preview, Table, Violation
+from tests.report import recording
+
+CONTAINER: Final = "docker:index/container:Container"
+VOLUME: Final = "docker:index/volume:Volume"
+NASTY: Final = "`|<b>@everyone</b>|` ![x](https://example.org/x.png)\n</details>\n# title"
+
+
+def change(
+    op: str = "update",
+    name: str = "sonarr-container",
+    kind: str = CONTAINER,
+    *,
+    protected: bool = False,
+    **more: Json,
+) -> Change:
+    """One change of one property, `envs`, unless `more` says so."""
+    old, new = more.get("old", {"envs": ["A=1"]}), more.get("new", {"envs": ["A=2"]})
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    return Change(
+        op=op,
+        urn=f"urn:pulumi:test::nexus::nexus:service:Service${kind}::{name}",
+        old=old,
+        new=new,
+        diffs={"envs[0]": "update"},
+        protected=protected,
+    )
+
+
+def recorded(scenario: str) -> Preview:
+    """The preview that the engine made of a scenario."""
+    return events.read(recording.events(scenario).read_text(encoding="utf-8"), scenario)
+
+
+@pytest.mark.parametrize("scenario", recording.SCENARIOS)
+def test_the_comment_is_the_golden_one(scenario: str) -> None:
+    assert markdown.render("test", recorded(scenario)) == recording.golden(scenario).read_text(encoding="utf-8")
+
+
+def test_a_replacement_is_one_change_and_not_three() -> None:
+    found = recorded("replaced-network")
+    assert [(one.op, one.name) for one in found.changes] == [
+        ("replace", "network-apps"),
+        ("replace", "sonarr-container"),
+        ("replace", "traefik-container"),
+    ]
+
+
+def test_a_violation_is_told_with_rule_resource_and_remedy() -> None:
+    found = recorded("violation")
+    assert found.failed
+    assert ("no-privileged-container", "sonarr-container") in {(one.rule, one.resource) for one in found.violations}
+    shown = markdown.render("test", found)
+    assert "Refused: no-privileged-container" in shown
+    assert "add the one capability or device that is needed, as an exception." in shown
+
+
+def test_what_a_failing_program_says_is_shown() -> None:
+    found = recorded("failing")
+    assert found.failed
+    assert "nexus:vpn: missing" in markdown.render("test", found)
+
+
+def test_events_that_end_early_are_a_failure() -> None:
+    text = recording.events("nothing").read_text(encoding="utf-8")
+    cut = "\n".join(line for line in text.splitlines() if "summaryEvent" not in line)
+    assert not events.read(text, "x").failed
+    assert events.read(cut, "x").failed
+
+
+def test_what_are_no_events_is_named() -> None:
+    with pytest.raises(UserError, match=r"preview\.json: line 2 is no event"):
+        events.read('{"sequence": 1}\nPreviewing update\n', "preview.json")
+
+
+@pytest.mark.parametrize("limit", [400, 1000, 5000, 20_000])
+def test_a_long_one_is_cut_between_its_parts(limit: int) -> None:
+    shown = markdown.render("test", recorded("many"), limit=limit)
+    assert len(shown) <= limit
+    assert "are left out here" in shown
+    assert shown.count("<details>") == shown.count("</details>")
+    assert shown.count("```") % 2 == 0
+
+
+def test_a_secret_is_never_shown() -> None:
+    wrapped: Table = {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:swordfish"}
+    shapes: list[Json] = [wrapped, [wrapped], {"key": wrapped}, "PASSWORD=swordfish", "postgres://me:swordfish@db/x"]
+    for value in shapes:
+        shown = markdown.render("test", Preview(changes=(change(new={"envs": [value]}),)))
+        assert MASK in shown
+        assert "swordfish" not in shown
+    named = change("create", new={"password": "swordfish"})
+    assert "swordfish" not in markdown.render("test", Preview(changes=(named,)))
+    whole = change(old={"envs": wrapped}, new={"envs": wrapped})
+    assert MASK in markdown.render("test", Preview(changes=(whole,)))
+
+
+def test_names_and_messages_are_no_markup() -> None:
+    found = Preview(
+        changes=(change("delete", NASTY, VOLUME),),
+        violations=(Violation(rule=NASTY, resource=NASTY, message=NASTY, level="mandatory", severity=NASTY),),
+        failed=True,
+    )
+    shown = markdown.render(NASTY, found)
+    own = shown.replace("<details>", "").replace("</details>", "").replace("<summary>", "").replace("</summary>", "")
+    fenced = re.sub(r"(?s)```.*?```", "", own)
+    assert "@everyone" not in fenced
+    assert "<b>" not in fenced
+    assert "](" not in fenced
+    assert "\n# title" not in fenced
+
+
+def test_a_fence_is_longer_than_what_is_in_it() -> None:
+    shown = markdown.render("test", Preview(changes=(change("create", new={"envs": ["`````"]}),)))
+    assert "``````diff" in shown
+    error = markdown.render("test", Preview(errors=("```\n@everyone",), failed=True))
+    assert "````text\n```\n@everyone\n````" in error
+
+
+@pytest.mark.parametrize(
+    ("one", "lost"),
+    [
+        (change("delete", "volume-data", VOLUME), True),
+        (change("replace", "volume-sonarr-config", VOLUME), True),
+        (change("update", "volume-data", VOLUME), False),
+        (change("create", "volume-data", VOLUME), False),
+        (change("delete", "traefik-config-files", VOLUME), False),
+        (change("delete", "volume-jellyfin-cache", VOLUME), False),
+        (change("replace", "admin-password", "random:index/randomPassword:RandomPassword"), True),
+        (change("replace", "sonarr-container"), False),
+        (change("replace", "sonarr-container", protected=True), True),
+    ],
+)
+def test_the_guard_knows_what_cannot_be_made_again(
+    one: Change, lost: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Preview(changes=(one,))
+    assert (guard.losses(found) == (one,)) is lost
+    monkeypatch.delenv(command.ALLOW, raising=False)
+    assert command.verdict(found) == int(lost)
+    assert (one.name in capsys.readouterr().err) is lost
+    for value, passes in (("true", True), ("", False), ("1", False), ("false", False)):
+        monkeypatch.setenv(command.ALLOW, value)
+        assert command.verdict(found) == int(lost and not passes)
+
+
+def test_what_holds_state_stands_first() -> None:
+    found = Preview(changes=(change("replace", "a-container"), change("delete", "volume-data", VOLUME)))
+    shown = markdown.render("test", found)
+    assert shown.index("Data would be lost") < shown.index("Down for a moment")
+    table = shown[shown.index("| | resource") :]
+    assert table.index("volume&#45;data" if "volume&#45;data" in table else "volume-data") < table.index(
+        "a-container"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("mounts[0].source", ["mounts", 0, "source"]),
+        ('labels["a.b"].value', ["labels", "a.b", "value"]),
+        ("image", ["image"]),
+        ("tmpfs[/tmp]", ["tmpfs", "/tmp"]),
+    ],
+)
+def test_a_property_path_in_its_parts(path: str, parts: list[str | int]) -> None:
+    assert events.parts(path) == parts
+
+
+def test_render_writes_what_was_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["render", "--events", str(recording.events("violation")), "--stack", "test"]
+    assert command.main(arguments) == 1
+    assert capsys.readouterr().out == recording.golden("violation").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"nowhere\.json: No such file"):
+        command.main(["render", "--events", "/nowhere.json", "--stack", "test"])
+
+
+def test_the_recorded_events_hold_no_machine() -> None:
+    for scenario in recording.SCENARIOS:
+        text = recording.events(scenario).read_text(encoding="utf-8")
+        assert str(recording.ROOT) not in text
+        for line in text.splitlines():
+            assert "timestamp" not in json.loads(line)
