@@ -15,6 +15,7 @@ from urllib.parse import quote
 import docker.errors
 import pytest
 
+from components.secrets import ADMIN_USER
 from tests.integration.probes import container_removed, fetch, finish, image_of, launch
 from tests.integration.stacks import ROOT, Stack, service_of
 
@@ -113,7 +114,7 @@ def wanted(stack: Stack) -> frozenset[str]:
         (stack.state / "stacks" / stack.name / "passphrase").read_text(encoding="utf-8"),
     }
     template = (ROOT / "config" / "qbittorrent" / "qBittorrent.conf").read_text(encoding="utf-8")
-    return needles(values, template)
+    return needles(values, template.replace("$user", ADMIN_USER))
 
 
 def engine_places(stack: Stack) -> dict[str, str]:
