@@ -34,13 +34,9 @@ from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
 from scripts import stack as stack_files
 from scripts.console import UserError
+from scripts.wire import SECRET, SIGNATURE, Json
 
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Request: TypeAlias = resource_pb2.RegisterResourceRequest
-
-# How the engine's protocol marks what is not plain JSON (sdk/python runtime/rpc.py).
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a mark and no secret
 
 SOCKET_GID: Final = 999
 """Stands for the group of the engine's socket, which only the host knows."""

@@ -27,9 +27,7 @@ from policies.rules.rule import Resource, Rule, Stack, Verdict
 from scripts import declared, options, stack
 from scripts.console import UserError, elapsed, finish, table
 from scripts.paths import find
-
-MASK: Final = "[secret]"
-"""What a preview shows for a secret (pkg/backend/display/json.go), and `pulumi policy analyze` for one of a state."""
+from scripts.wire import MASK, masked
 
 SOON: Final = 30
 """Days before its end from which on an exception's end is pointed out."""
@@ -109,7 +107,7 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
     if not isinstance(urn, str) or not isinstance(kind, str) or len(urn.split("::")) < 4:
         raise UserError(f"{where}: has a resource without urn and type")
     given = state.get("inputs")
-    props = _hidden(plain(_masked(given if isinstance(given, dict) else {})))
+    props = _hidden(plain(masked(given if isinstance(given, dict) else {})))
     parent = state.get("parent")
     sources = state.get("propertyDependencies")
     return Resource(
@@ -126,15 +124,6 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
             if isinstance(urns, list)
         },
     )
-
-
-def _masked(value: object) -> object:
-    """`value` with the mask for each secret, whether a state has it as ciphertext or in clear."""
-    if isinstance(value, dict):
-        if value.get(declared.SIGNATURE) == declared.SECRET:
-            return MASK
-        return {key: _masked(member) for key, member in value.items()}
-    return [_masked(member) for member in value] if isinstance(value, list) else value
 
 
 def _hidden(props: Value) -> dict[str, Value]:

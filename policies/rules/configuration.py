@@ -17,11 +17,8 @@ from typing import Final
 
 import yaml
 
-from policies.rules.props import UNKNOWN, Path, Unknown, Value, canonical, safe_name, walk
+from policies.rules.props import COMMANDS, ENVIRONMENT, UNKNOWN, Path, Unknown, Value, canonical, safe_name, walk
 from policies.rules.rule import Resource
-
-ENVIRONMENT: Final = frozenset({"env", "envs", "environment"})
-ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints"})
 
 _DEEPEST: Final = 60
 _LARGEST: Final = 200_000
@@ -131,7 +128,7 @@ def settings(resource: Resource) -> Iterator[Setting]:
         if entry.within & ENVIRONMENT:
             if isinstance(entry.value, str):
                 yield from _variable(entry.path, entry.value, entry.holder)
-        elif entry.key in ARGUMENTS and (entry.holder or isinstance(entry.value, list)):
+        elif entry.key in COMMANDS and (entry.holder or isinstance(entry.value, list)):
             yield from _arguments(entry.path, entry.value)
     for file in files(resource):
         if isinstance(file.text, str):

@@ -8,15 +8,14 @@ resource from being deleted; `retainOnDelete` is not shown to a policy, so that 
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 from pulumi_policy import EnforcementLevel, Severity
 
 from policies.rules.containers import items, known, specs, table
 from policies.rules.props import Value
-from policies.rules.rule import DOCKER, Config, Finding, Resource, Rule, Stack
+from policies.rules.rule import DOCKER, Config, Finding, Resource, Rule, Stack, texts_setting
 
-_PATTERNS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
 DISPOSABLE: Final = ("*-config-files", "*-secrets-files", "volume-*-cache")
 """Volumes that a seed fills or an app can fill again."""
 
@@ -83,11 +82,9 @@ RULES: Final = (
         judge=_protected,
         types=(*DOCKER, "random:"),
         settings={
-            "disposable": {
-                **_PATTERNS,
-                "default": list(DISPOSABLE),
-                "description": "Volumes that can be made again, as patterns of logical names.",
-            }
+            "disposable": texts_setting(
+                "Volumes that can be made again, as patterns of logical names.", list(DISPOSABLE)
+            )
         },
     ),
     Rule(
@@ -96,13 +93,7 @@ RULES: Final = (
         remediation="Use a local volume. The media tree alone may be of another kind.",
         severity=Severity.HIGH,
         judge=_local,
-        settings={
-            "media": {
-                **_PATTERNS,
-                "default": ["volume-data"],
-                "description": "Volumes of media, as patterns of logical names.",
-            }
-        },
+        settings={"media": texts_setting("Volumes of media, as patterns of logical names.", ["volume-data"])},
     ),
     Rule(
         name="backup-set",
@@ -110,13 +101,7 @@ RULES: Final = (
         remediation="Add the volume to a backup, and to `backed-up` in this rule's settings.",
         severity=Severity.MEDIUM,
         judge_stack=_backed_up,
-        settings={
-            "backed-up": {
-                **_PATTERNS,
-                "default": [],
-                "description": "Volumes that a backup has, as patterns of logical names.",
-            }
-        },
+        settings={"backed-up": texts_setting("Volumes that a backup has, as patterns of logical names.")},
         level=EnforcementLevel.ADVISORY,
     ),
 )

@@ -20,16 +20,14 @@ from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
 from policies.rules.configuration import Setting, files, settings, texts
-from policies.rules.props import walk
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule
+from policies.rules.props import Path, walk
+from policies.rules.references import Reference, parse
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
-    DEVELOPMENT: {
-        "type": "array",
-        "items": {"type": "string"},
-        "default": [],
-        "description": "Stacks on which this rule is silent: the key of that name in policies/config.yaml.",
-    }
+    DEVELOPMENT: texts_setting(
+        "Stacks on which this rule is silent: the key of that name in policies/config.yaml.", []
+    )
 }
 
 
@@ -199,23 +197,13 @@ _REFERENCES: Final = frozenset({"image", "imagename", "repodigest", "sourceimage
 _NAMED_BY_REFERENCE: Final = frozenset({"RemoteImage", "RegistryImage"})
 
 
-def _references(resource: Resource) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
     for entry in walk(resource.props):
         if isinstance(entry.value, str) and (
             entry.key in _REFERENCES
             or (resource.kind in _NAMED_BY_REFERENCE and len(entry.path) == 1 and entry.key == "name")
         ):
-            yield entry.path, re.sub(r"^[\w+.-]+://", "", entry.value.strip().casefold())
-
-
-def _host_of(reference: str) -> str:
-    """The registry of a reference, without its port; empty where it names none."""
-    registry, slash, _ = reference.partition("/")
-    if not slash:
-        return ""
-    if registry.startswith("["):
-        return registry[1:].partition("]")[0]
-    return registry.partition(":")[0]
+            yield entry.path, parse(re.sub(r"^[\w+.-]+://", "", entry.value.strip().casefold()))
 
 
 def _loopback(host: str) -> bool:
@@ -232,7 +220,7 @@ LAB: Final = "org.nexus-media.lab"
 def _stand_in(resource: Resource, _config: Config) -> Iterator[Finding]:
     remedy = "Remove nexus:images.lock from the stack's settings: then the pinned images are used"
     for path, reference in _references(resource):
-        if _loopback(_host_of(reference)):
+        if _loopback(reference.host):
             yield Finding(
                 path=path, problem="comes from a registry on the machine itself, as the lab's do", remedy=remedy
             )
@@ -292,8 +280,7 @@ def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
     remedy = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
     peers = texts(config.get("images"))
     for path, reference in _references(resource):
-        repository = re.sub(r":[^:/]*$", "", reference.partition("@")[0])
-        if any(repository == one or repository.endswith(f"/{one}") for one in peers):
+        if any(reference.repository == one or reference.repository.endswith(f"/{one}") for one in peers):
             yield Finding(path=path, problem="is a VPN server of one's own, which hides nothing", remedy=remedy)
     if resource.kind in ("Container", "Service"):
         yield from islice(_named_as_peer(resource, remedy), 1)

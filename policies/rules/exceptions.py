@@ -11,6 +11,7 @@ from datetime import date
 from typing import Any, Final
 
 from policies.rules.props import UNKNOWN, Path, Value, canonical
+from policies.rules.references import is_id, parse
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "array",
@@ -99,18 +100,9 @@ def _below(wanted: Path, path: Path) -> bool:
 
 
 def _runs(repository: str, image: Value) -> bool:
-    if image is UNKNOWN:
-        return True
-    if not isinstance(image, str):
-        return False
-    # Docker reserves the name sha256 for ids.
-    if re.fullmatch(r"sha256:[\w-]+|[0-9a-f]{12,64}", image):
-        return True
-    found = re.sub(r":[^:/]*$", "", image.partition("@")[0])
-    registry, _, rest = found.partition("/")
-    if rest and (registry == "localhost" or "." in registry or ":" in registry):
-        return repository in (found, rest)
-    return repository == found
+    if isinstance(image, str):
+        return is_id(image) or parse(image).is_of(repository)
+    return image is UNKNOWN
 
 
 _KEYS: Final = frozenset({"resource", "property", "image", "value", "reason", "until"})

@@ -13,10 +13,12 @@ from typing import Final
 
 from pulumi_policy import Severity
 
+from policies.rules.configuration import texts
 from policies.rules.containers import Spec, items, known, mounts, on, specs, table
+from policies.rules.paths import clean
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import Config, Finding, Judge, Resource, Rule
-from policies.rules.sockets import clean, reach
+from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
+from policies.rules.sockets import reach
 
 _OWN_ONLY: Final = "Give it its own network and let the others reach it there"
 
@@ -168,7 +170,7 @@ def _host_network(resource: Resource, _config: Config) -> Iterator[Finding]:
 
 
 def _devices(spec: Spec, config: Config) -> Iterator[Finding]:
-    allowed = [one for one in items(config.get("allowed")) if isinstance(one, str)]
+    allowed = texts(config.get("allowed"))
     for index, item in enumerate(items(spec.props.get("devices"))):
         path = table(item).get("hostPath") if not isinstance(item, str) else item.partition(":")[0]
         if not isinstance(path, str):
@@ -323,18 +325,11 @@ RULES: Final = (
         severity=Severity.HIGH,
         judge=_each(_added),
         settings={
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": [],
-                "description": "Capabilities that any container may add, without the prefix CAP_.",
-            },
-            "allowed-one-shot": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
-                "description": "Capabilities that a one-shot may add, which has no network and ends by itself.",
-            },
+            "allowed": texts_setting("Capabilities that any container may add, without the prefix CAP_."),
+            "allowed-one-shot": texts_setting(
+                "Capabilities that a one-shot may add, which has no network and ends by itself.",
+                ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+            ),
         },
         benchmarks=("CIS 5.4", "OWASP 3"),
     ),
@@ -409,12 +404,10 @@ RULES: Final = (
         severity=Severity.HIGH,
         judge=_each(_devices),
         settings={
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["/dev/net/tun", "/dev/dri/renderD[0-9]*", "/dev/dri/card[0-9]*", "/dev/kfd"],
-                "description": "Devices that a container may have, as shell patterns.",
-            }
+            "allowed": texts_setting(
+                "Devices that a container may have, as shell patterns.",
+                ["/dev/net/tun", "/dev/dri/renderD[0-9]*", "/dev/dri/card[0-9]*", "/dev/kfd"],
+            )
         },
         benchmarks=("CIS 5.18",),
     ),
@@ -441,12 +434,10 @@ RULES: Final = (
         severity=Severity.MEDIUM,
         judge=_each(_sysctls),
         settings={
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["net.ipv4.ip_forward", "net.ipv4.conf.all.src_valid_mark"],
-                "description": "Kernel parameters that a container may set, those of its own network namespace.",
-            }
+            "allowed": texts_setting(
+                "Kernel parameters that a container may set, those of its own network namespace.",
+                ["net.ipv4.ip_forward", "net.ipv4.conf.all.src_valid_mark"],
+            )
         },
     ),
     Rule(

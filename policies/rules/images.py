@@ -7,58 +7,29 @@ a reference and not as an id, which is content by itself. What is built on the s
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pulumi_policy import Severity
 
 from policies.rules.containers import items, specs
 from policies.rules.props import Path
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule
+from policies.rules.references import Reference, is_id, parse
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
 
-_ID: Final = re.compile(r"sha256:[\w-]+|[0-9a-f]{12}|[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """An image reference in its parts, each empty where it is not written; the registry as people know it."""
-
-    registry: str
-    repository: str
-    tag: str
-    digest: str
-
-
-def parse(text: str) -> Reference:
-    """The parts of a reference, as the engine reads it: no registry means Docker Hub, no path `library/`."""
-    name, _, digest = text.strip().partition("@")
-    slash = name.rfind("/")
-    colon = name.find(":", slash + 1)
-    tag = name[colon + 1 :] if colon >= 0 else ""
-    path = name[:colon] if colon >= 0 else name
-    first, _, rest = path.partition("/")
-    if rest and ("." in first or ":" in first or first == "localhost"):
-        registry, repository = first.casefold(), rest
-    else:
-        registry, repository = "docker.io", path
-    if registry in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"):
-        registry = "docker.io"
-    if registry == "docker.io" and "/" not in repository:
-        repository = f"library/{repository}"
-    return Reference(registry=registry, repository=repository.casefold(), tag=tag, digest=digest)
-
-
 def references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
     """The references that a resource names, with where they stand."""
-    found: list[tuple[Path, object]] = []
     if resource.kind in ("RemoteImage", "RegistryImage"):
-        found.append((("name",), resource.props.get("name")))
-    found += [((*spec.path, "image"), spec.props.get("image")) for spec in specs(resource)]
-    for path, text in found:
-        if isinstance(text, str) and text.strip() and not _ID.fullmatch(text.strip()):
-            yield path, parse(text)
+        name = resource.props.get("name")
+        if isinstance(name, str) and name.strip():  # what is pulled is no id, whatever it looks like
+            yield ("name",), parse(name)
+    for spec in specs(resource):
+        image = spec.props.get("image")
+        if isinstance(image, str) and image.strip() and not is_id(image):
+            yield (*spec.path, "image"), parse(image)
 
 
 def _each(judge: Callable[[Reference, Resource, Config], Iterator[tuple[str, str]]]) -> Judge:
@@ -117,12 +88,9 @@ def _retired(reference: Reference, _resource: Resource, _config: Config) -> Iter
             yield f"has no upstream any more: {why}", "Take another one"
 
 
-_DEVELOPMENT: Final[dict[str, Any]] = {
-    "type": "array",
-    "items": {"type": "string"},
-    "default": [],
-    "description": "Stacks that may run images of a registry on loopback: that key of policies/config.yaml.",
-}
+_DEVELOPMENT: Final[dict[str, Any]] = texts_setting(
+    "Stacks that may run images of a registry on loopback: that key of policies/config.yaml.", []
+)
 
 RULES: Final = (
     Rule(
@@ -148,12 +116,10 @@ RULES: Final = (
         severity=Severity.HIGH,
         judge=_each(_registry),
         settings={
-            "registries": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["docker.io", "ghcr.io", "lscr.io"],
-                "description": "Registries that images may come from; add the host of `nexus:images.mirror` here.",
-            },
+            "registries": texts_setting(
+                "Registries that images may come from; add the host of `nexus:images.mirror` here.",
+                ["docker.io", "ghcr.io", "lscr.io"],
+            ),
             DEVELOPMENT: _DEVELOPMENT,
         },
         benchmarks=("CIS 4.2", "OWASP 13"),

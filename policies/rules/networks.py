@@ -7,20 +7,16 @@ seen from here: what a container's own firewall does, and what the host routes.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from pulumi_policy import Severity
 
+from policies.rules.configuration import texts
 from policies.rules.containers import items, known, number, on, table
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
 
-_NAMES: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string"}}
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
-
-
-def _texts(value: Value) -> frozenset[str]:
-    return frozenset(one for one in items(value) if isinstance(one, str))
 
 
 def _published(resource: Resource) -> Iterator[tuple[Path, Mapping[str, Value]]]:
@@ -37,14 +33,14 @@ def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
     remedy = "Take it out, and give the app a route at the edge"
     if on(resource.props.get("publishAllPorts")):
         yield Finding(path=("publishAllPorts",), problem="publishes whatever the image exposes", remedy=remedy)
-    if resource.kind == "Container" and resource.name in _texts(config.get("edge")):
+    if resource.kind == "Container" and resource.name in texts(config.get("edge")):
         return
     for path, _ in _published(resource):
         yield Finding(path=path, problem="is published, and this is not the edge", remedy=remedy)
 
 
 def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
-    development = resource.stack in _texts(config.get(DEVELOPMENT))
+    development = resource.stack in texts(config.get(DEVELOPMENT))
     allowed = {number(one) for one in items(config.get("ports"))}
     published = list(_published(resource))
     if len(published) > len(allowed):
@@ -132,7 +128,7 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             problem="leaves the address range to the engine, which may take one of the home's",
             remedy="Cut it from `nexus:networks.pool`",
         )
-    open_ones = _texts(config.get("open"))
+    open_ones = texts(config.get("open"))
     if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
         yield Finding(
             path=("internal",),
@@ -148,7 +144,7 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
-    rows = {name: _texts(members) for name, members in table(config.get("table")).items()}
+    rows = {name: texts(members) for name, members in table(config.get("table")).items()}
     networks = {one.name: one for one in stack.of("Network")}
     by_name: dict[str, str] = {}
     for logical, network in networks.items():
@@ -243,11 +239,7 @@ RULES: Final = (
         severity=Severity.CRITICAL,
         judge=_edge_only,
         settings={
-            "edge": {
-                **_NAMES,
-                "default": ["traefik-container"],
-                "description": "Logical names of the containers that may publish ports.",
-            }
+            "edge": texts_setting("Logical names of the containers that may publish ports.", ["traefik-container"])
         },
         benchmarks=("CIS 5.8", "OWASP 5"),
     ),
@@ -264,11 +256,9 @@ RULES: Final = (
                 "default": [80, 443],
                 "description": "Ports of the host that may be published.",
             },
-            DEVELOPMENT: {
-                **_NAMES,
-                "default": [],
-                "description": "Stacks that may publish any port from 1024 on: that key of policies/config.yaml.",
-            },
+            DEVELOPMENT: texts_setting(
+                "Stacks that may publish any port from 1024 on: that key of policies/config.yaml.", []
+            ),
         },
         benchmarks=("CIS 5.8", "CIS 5.9"),
     ),
@@ -294,13 +284,7 @@ RULES: Final = (
         remediation="Set `internal`, driver bridge and an address range; take attachable, ingress and ipv6 out.",
         severity=Severity.HIGH,
         judge=_network,
-        settings={
-            "open": {
-                **_NAMES,
-                "default": [],
-                "description": "Logical names of the networks that are meant to have a way out.",
-            }
-        },
+        settings={"open": texts_setting("Logical names of the networks that are meant to have a way out.")},
         benchmarks=("OWASP 5",),
     ),
     Rule(
@@ -312,7 +296,7 @@ RULES: Final = (
         settings={
             "table": {
                 "type": "object",
-                "additionalProperties": _NAMES,
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 "default": {},
                 "description": "Of each network, by logical name, the containers on it, by logical name.",
             }

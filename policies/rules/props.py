@@ -26,6 +26,13 @@ class Unknown(Enum):
 
 UNKNOWN: Final = Unknown.UNKNOWN
 
+# The names of properties, in the spelling of `canonical`, under which every form of a container has these.
+ENVIRONMENT: Final = frozenset({"env", "envs", "environment"})
+LABELS: Final = frozenset({"label", "labels"})
+COMMANDS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints"})
+ARGUMENTS: Final = COMMANDS | {"test", "tests"}
+"""Commands, and those of health checks."""
+
 Path = tuple[str | int, ...]
 Value = dict[str, "Value"] | list["Value"] | str | float | bool | Unknown | None
 
@@ -42,8 +49,8 @@ _UNKNOWN_TEXTS: Final = frozenset(
 )
 # How the engine's wire format marks a secret and an output (pulumi sdk/go/common/resource/properties.go). The SDK
 # unwraps them for validation; recorded mock inputs and exported state still carry them.
-_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-_WRAPPERS: Final = ("1b47061264138c4ac30d75fd1eb44270", "d0e6a833031e9bbcd3f4e8bde6ca49a4")
+SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
+WRAPPERS: Final = ("1b47061264138c4ac30d75fd1eb44270", "d0e6a833031e9bbcd3f4e8bde6ca49a4")
 
 
 def plain(value: object) -> Value:
@@ -55,7 +62,7 @@ def plain(value: object) -> Value:
     if value is None or isinstance(value, bool | int | float | Unknown):
         return value
     if isinstance(value, Mapping):
-        if any(key == _SIGNATURE and _member(value, key) in _WRAPPERS for key in value):
+        if any(key == SIGNATURE and _member(value, key) in WRAPPERS for key in value):
             return _member(value, "value")
         return {str(key): _member(value, key) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):

@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from policies.rules.props import Entry, Path, Value, walk
-
-ENVS: Final = frozenset({"env", "envs", "environment"})
-ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints", "test", "tests"})
-LABELS: Final = frozenset({"label", "labels"})
+from policies.rules.props import ARGUMENTS, ENVIRONMENT, LABELS, Entry, Path, Value, walk
 
 _REPOSITORY: Final = re.compile(
     r"(?:^|/)(?:[\w.-]*socket-?proxy[\w.-]*|tecnativa/docker-socket-proxy|[\w.-]*dockersocket[\w.-]*)(?=[:@]|$)",
@@ -91,7 +87,7 @@ def pair(entry: Entry, text: str) -> tuple[str, str]:
 def options(props: Value) -> Iterator[Option]:
     """The flags and variables of a container."""
     for entry in walk(props):
-        if entry.within & ENVS:
+        if entry.within & ENVIRONMENT:
             if isinstance(entry.value, str):
                 name, value = pair(entry, entry.value)
                 yield Option(path=entry.path, name=name, value=_unquoted(value), variable=True)

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from pulumi_policy import Severity
 
+from policies.rules.configuration import texts
 from policies.rules.containers import items, known, number, on, one_shot, specs, table
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import Config, Finding, Judge, Resource, Rule
+from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
 
 
 def _containers(judge: Callable[[Resource, Config], Iterator[Finding]], *, short: bool) -> Judge:
@@ -96,7 +97,7 @@ _COUNT: Final = re.compile(r"[1-9]\d*")
 
 
 def _rotated(driver: Value, options: Value, drivers: Value, path: Path) -> Iterator[Finding]:
-    names = [one for one in items(drivers) if isinstance(one, str)]
+    names = texts(drivers)
     name = driver.strip().casefold() if isinstance(driver, str) else ""
     if known(driver) and name not in names:
         yield Finding(
@@ -135,7 +136,7 @@ def _logs(resource: Resource, config: Config) -> Iterator[Finding]:
 
 def _restart(resource: Resource, config: Config) -> Iterator[Finding]:
     value = resource.props.get("restart")
-    allowed = [one for one in items(config.get("allowed")) if isinstance(one, str)]
+    allowed = texts(config.get("allowed"))
     if known(value) and value not in allowed:
         yield Finding(
             path=("restart",),
@@ -260,14 +261,7 @@ RULES: Final = (
         remediation="Set `logDriver` to json-file or local, and `logOpts` with max-size and max-file.",
         severity=Severity.MEDIUM,
         judge=_logs,
-        settings={
-            "drivers": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["json-file", "local"],
-                "description": "Log drivers that a container may have.",
-            }
-        },
+        settings={"drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"])},
         benchmarks=("CIS 2.13",),
     ),
     Rule(
@@ -277,12 +271,9 @@ RULES: Final = (
         severity=Severity.MEDIUM,
         judge=_containers(_restart, short=False),
         settings={
-            "allowed": {
-                "type": "array",
-                "items": {"type": "string"},
-                "default": ["unless-stopped", "always"],
-                "description": "Restart policies that a long-running container may have.",
-            }
+            "allowed": texts_setting(
+                "Restart policies that a long-running container may have.", ["unless-stopped", "always"]
+            )
         },
     ),
     Rule(

@@ -37,6 +37,11 @@ Config = Mapping[str, Value]
 """A rule's own configuration, as the engine hands it over."""
 
 
+def texts_setting(description: str, default: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON schema of a setting that is a list of texts."""
+    return {"type": "array", "items": {"type": "string"}, "default": list(default), "description": description}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """One resource of a stack. `name` is the logical name, `stack` the stack's; `parent` is a URN or empty."""

@@ -36,15 +36,23 @@ from pulumi_policy import Severity
 
 from policies.rules import literals
 from policies.rules.configuration import File, UnreadableError, files, member
-from policies.rules.props import UNKNOWN, Entry, Path, Value, canonical, safe_name, walk
+from policies.rules.props import (
+    ARGUMENTS,
+    ENVIRONMENT,
+    LABELS,
+    UNKNOWN,
+    Entry,
+    Path,
+    Value,
+    canonical,
+    safe_name,
+    walk,
+)
 from policies.rules.rule import Config, Finding, Resource, Rule
 
-_ENVS: Final = frozenset({"env", "envs", "environment"})
-_LABELS: Final = frozenset({"label", "labels"})
 _OPTIONS: Final = frozenset(
     {"driveropts", "driveroptions", "logopts", "options", "ipamoptions", "buildarg", "buildargs"}
 )
-_ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints", "test", "tests"})
 _MEANT_FOR_SECRETS: Final = frozenset({"auth", "authconfig", "registry"})
 # Where a file is what /run/secrets is for. /var/run is /run.
 _SECRET_FOLDERS: Final = ("/run/secrets/", "/var/run/secrets/")
@@ -86,18 +94,18 @@ def _literals(resource: Resource) -> Iterator[Literal]:
             continue
         if entry.path[:2] in meant and entry.key in ("content", "contentbase64"):
             continue
-        named = bool(entry.within & (_ENVS | _LABELS | _OPTIONS))
-        if entry.within & _ARGUMENTS and not named and isinstance(entry.value, list):
+        named = bool(entry.within & (ENVIRONMENT | LABELS | _OPTIONS))
+        if entry.within & ARGUMENTS and not named and isinstance(entry.value, list):
             yield from _arguments(entry.path, entry.value)
         elif isinstance(entry.value, str | int | float) and not isinstance(entry.value, bool):
             text = f"{entry.value:g}" if isinstance(entry.value, float) else str(entry.value)
             if named:
                 yield _pair(entry, text)
-            elif not entry.within & _ARGUMENTS:
+            elif not entry.within & ARGUMENTS:
                 yield Literal(path=entry.path, text=text, readable=False)
             elif entry.holder:
                 # `args` of a build is a map of names; a command given as one string is a command all the same.
-                build = entry.key not in _ARGUMENTS
+                build = entry.key not in ARGUMENTS
                 yield Literal(
                     path=entry.path, text=text, name=str(entry.path[-1]) if build else "", expanded=not build
                 )

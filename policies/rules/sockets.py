@@ -24,7 +24,7 @@ business.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 from urllib.parse import unquote
@@ -33,7 +33,8 @@ from pulumi_policy import Severity
 
 from policies.rules import proxies
 from policies.rules.configuration import UnreadableError, files, member, settings, texts
-from policies.rules.props import UNKNOWN, Entry, Path, Value, safe_name, walk
+from policies.rules.paths import clean
+from policies.rules.props import ARGUMENTS, ENVIRONMENT, UNKNOWN, Entry, Path, Value, safe_name, walk
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 
 # Where engines listen; `*` stands for one component. /var/run is /run. The home directories are those of Docker
@@ -80,13 +81,6 @@ _SOCKET_NAME: Final = re.compile(
 _PIPE: Final = re.compile(
     r"npipe:|[\\/]{2,}[.?\w-]*[\\/]+pipe[\\/]+[\w.-]*(?:docker|containerd|podman|moby|buildkit)"
 )
-# Symbolic links of a usual Linux host, followed before a `..` after them is.
-_LINKS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
-    ("var", "run"): ("run",),
-    ("var", "lock"): ("run", "lock"),
-}
-_PROCESS: Final = re.compile(r"self|thread-self|\d+")
-_PROCESS_DOORS: Final = frozenset({"cwd", "fd", "map_files"})
 
 
 class Reach(Enum):
@@ -114,28 +108,6 @@ def reach(path: str) -> Reach | None:
     return next((kind for kind in (Reach.SOCKET, Reach.PARENT) if kind in found), None)
 
 
-def clean(path: str, *, links: bool) -> tuple[str, ...] | None:
-    """The components of `path` without `.`, `..` and known links; None where it goes through a process's doors."""
-    done: list[str] = []
-    for part in path.split("/"):
-        if part in ("", "."):
-            continue
-        if part == "..":
-            del done[-1:]
-            continue
-        done.append(part)
-        if links:
-            done = list(_LINKS.get(tuple(done), tuple(done)))
-        if len(done) > 2 and done[0] == "proc" and _PROCESS.fullmatch(done[1]):
-            if done[-1] == "root":
-                done = []
-            elif done[-1] in _PROCESS_DOORS:
-                return None
-    if len(done) in (2, 3, 4) and done[0] == "proc" and _PROCESS.fullmatch(done[1]) and done[2:3] in ([], ["task"]):
-        return None
-    return _LINKS.get(tuple(done[:2]), tuple(done[:2])) + tuple(done[2:])
-
-
 def _held(parts: tuple[str, ...]) -> Reach | None:
     if any(_SOCKET_NAME.fullmatch(part) for part in parts):
         return Reach.SOCKET
@@ -150,8 +122,6 @@ _SOCKET_PARTS: Final = tuple(tuple(socket.strip("/").split("/")) for socket in E
 
 _REMEDY: Final = "Take it out; what needs the engine's API asks a socket proxy over an internal network"
 _HOST_PATHS: Final = frozenset({"hostpath", "source", "src", "volumename"})
-_ENVS: Final = frozenset({"env", "envs", "environment"})
-_ARGUMENTS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints", "test", "tests"})
 _DRIVER_OPTIONS: Final = frozenset({"driveropts", "driveroptions"})
 _HOST_VARIABLES: Final = frozenset({"DOCKER_HOST", "CONTAINER_HOST", "CONTAINERD_ADDRESS", "PODMAN_HOST"})
 _REMOTE_TYPES: Final = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|sshfs|ceph|glusterfs|9p", re.IGNORECASE)
@@ -167,7 +137,7 @@ def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
                 excusable=False,
             )
             continue
-        if entry.key in _ARGUMENTS and (entry.holder or isinstance(entry.value, list)):
+        if entry.key in ARGUMENTS and (entry.holder or isinstance(entry.value, list)):
             yield from _bind_arguments(entry)
         if len(entry.path) > 1 and entry.path[-2] == "volumes" and (found := reach(str(entry.path[-1]))):
             yield Finding(path=entry.path, problem=found.value, remedy=_REMEDY, excusable=False)
@@ -176,7 +146,7 @@ def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
             if found is None:
                 continue
             note = ""
-            if entry.key in _ENVS and "=" in entry.value:
+            if entry.key in ENVIRONMENT and "=" in entry.value:
                 note = safe_name(entry.value.partition("=")[0]) or ""
             yield Finding(
                 path=entry.path,
@@ -189,9 +159,9 @@ def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
 
 def _reach_of(entry: Entry, text: str) -> Reach | None:
     """What the string `text` gives away, by the place it stands in."""
-    if entry.within & _ENVS:
+    if entry.within & ENVIRONMENT:
         return _address(entry, text)
-    if entry.within & _ARGUMENTS:
+    if entry.within & ARGUMENTS:
         return _named(text)
     if entry.within & _DRIVER_OPTIONS:
         return _driver_option(entry, text)
@@ -213,7 +183,7 @@ def _excusable(entry: Entry, found: Reach) -> bool:
     """True where a proxy may have it: the socket itself, bound read-only, or its address in env and arguments."""
     if found is not Reach.SOCKET:
         return False
-    if entry.within & (_ENVS | _ARGUMENTS):
+    if entry.within & (ENVIRONMENT | ARGUMENTS):
         return True
     if entry.holder.get("readOnly") is not True:
         return False
@@ -312,7 +282,7 @@ _LISTENS: Final = re.compile(
 )
 _PUBLISHES: Final = re.compile(r"(?:^|\s)(?:-p|--publish)[\s=]*(?:\S*:)?2375(?::\d+)?(?!\d)")
 # Below these keys stand texts of an app's own, whose names mean nothing here.
-_TEXTS: Final = _ENVS | _ARGUMENTS | {"labels", "label", "uploads"}
+_TEXTS: Final = ENVIRONMENT | ARGUMENTS | {"labels", "label", "uploads"}
 _VERIFIES: Final = re.compile(r"--tls(?:verify|cacert)(?!\s*=?\s*(?:false|0|no)\b)", re.IGNORECASE)
 
 
@@ -348,7 +318,7 @@ def _judge_tcp(resource: Resource, _config: Config) -> Iterator[Finding]:
         if 2375 in ports:
             yield Finding(path=path, problem=problem, remedy=advice)
     for entry in walk(resource.props):
-        if entry.key in _ARGUMENTS and isinstance(entry.value, str) and _PUBLISHES.search(entry.value):
+        if entry.key in ARGUMENTS and isinstance(entry.value, str) and _PUBLISHES.search(entry.value):
             yield Finding(path=entry.path, problem=problem, remedy=advice)
 
 
@@ -379,7 +349,7 @@ def _published(props: Value) -> Iterator[tuple[Path, frozenset[int]]]:
 def _words(props: Value) -> Iterator[Entry]:
     """The texts of entry point and arguments, health checks aside."""
     for entry in walk(props):
-        if entry.key in _ARGUMENTS - {"test", "tests"} and isinstance(entry.value, str):
+        if entry.key in ARGUMENTS - {"test", "tests"} and isinstance(entry.value, str):
             yield entry
 
 
@@ -404,17 +374,17 @@ def _judge_address(resource: Resource, _config: Config) -> Iterator[Finding]:
             told.append(setting.path)
             yield Finding(path=setting.path, problem=problem, remedy=remedy, note=setting.note)
     for entry in walk(resource.props):
-        argument = bool(entry.within & _ARGUMENTS) and not entry.within & _ENVS
-        if not isinstance(entry.value, str) or not (argument or entry.within & _ENVS) or (argument and serves):
+        argument = bool(entry.within & ARGUMENTS) and not entry.within & ENVIRONMENT
+        if not isinstance(entry.value, str) or not (argument or entry.within & ENVIRONMENT) or (argument and serves):
             continue
         found = list(_ADDRESS.finditer(re.sub(r"[\"'`]", "", unquote(entry.value))))
         own = proxy and all(re.fullmatch(_LOOPBACK, one["host"] or one["bare"] or "", re.IGNORECASE) for one in found)
         if found and not own:
-            note = safe_name(proxies.pair(entry, entry.value)[0]) if entry.within & _ENVS else ""
+            note = safe_name(proxies.pair(entry, entry.value)[0]) if entry.within & ENVIRONMENT else ""
             told.append(entry.path)
             yield Finding(path=entry.path, problem=problem, remedy=remedy, note=note or "")
     for entry in walk(resource.props):
-        if serves or entry.key not in _ARGUMENTS or not (entry.holder or isinstance(entry.value, list)):
+        if serves or entry.key not in ARGUMENTS or not (entry.holder or isinstance(entry.value, list)):
             continue
         # What was said of an argument is not said of the line.
         if any(path[: len(entry.path)] == entry.path for path in told):

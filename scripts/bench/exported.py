@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Table = dict[str, Json]
+from scripts.wire import SECRET, SIGNATURE, Json, Table, table
 
 STACK: Final = "pulumi:pulumi:Stack"
-
-# How the engine marks what is not plain JSON (sdk/go/common/resource/properties.go).
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +52,8 @@ def is_custom(item: Table) -> bool:
 
 def hidden(value: Table) -> str | None:
     """The JSON text that a secret of `--show-secrets` stands for; None for anything else."""
-    match value:
-        case {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "plaintext": str() as plain}:
-            return plain
-    return None
+    plain = value.get("plaintext")
+    return plain if value.get(SIGNATURE) == SECRET and isinstance(plain, str) else None
 
 
 def revealed(value: Json) -> Json:
@@ -74,11 +68,6 @@ def revealed(value: Json) -> Json:
             return [revealed(item) for item in value]
         case _:
             return value
-
-
-def table(value: Json) -> Table:
-    """An object; an empty one in the place of anything else."""
-    return value if isinstance(value, dict) else {}
 
 
 def tables(value: Json) -> Sequence[Table]:

@@ -12,20 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from scripts.bench.exported import (
-    SIGNATURE,
-    STACK,
-    Json,
-    Table,
-    Urn,
-    hidden,
-    is_custom,
-    parse_urn,
-    resources,
-    table,
-    texts,
-)
+from scripts.bench.exported import STACK, Urn, hidden, is_custom, parse_urn, resources, texts
 from scripts.console import UserError
+from scripts.wire import SIGNATURE, Json, Table, table
 
 _PROVIDER: Final = "pulumi:providers:"
 _DEFAULTS: Final = "__defaults"

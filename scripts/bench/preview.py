@@ -19,6 +19,7 @@ from scripts.bench.clock import timed
 from scripts.bench.figures import Series
 from scripts.console import UserError, say
 from scripts.engine import NO_CHANGES_EXPECTED, Engine
+from scripts.wire import Json
 
 EMPTY: Final = "empty program"
 FLAT: Final = "flat program"
@@ -78,7 +79,7 @@ def measure(engine: Engine, runs: int) -> Previews:
     )
 
 
-def _contenders(engine: Engine, export: Mapping[str, exported.Json], scratch: Path) -> Iterator[Contender]:
+def _contenders(engine: Engine, export: Mapping[str, Json], scratch: Path) -> Iterator[Contender]:
     """The four of them, in the order in which they take turns."""
     shared = _without(engine.environment, "PULUMI_OPTION_POLICY_PACK")
     elsewhere = {
@@ -116,9 +117,9 @@ def _project(engine: Engine, folder: Path, name: str) -> None:
     stack.write(folder / f"Pulumi.{engine.files.stack}.yaml", encryption)
 
 
-def _export(engine: Engine) -> Mapping[str, exported.Json]:
+def _export(engine: Engine) -> Mapping[str, Json]:
     """The state of the stack with its secrets in clear, in memory only. Raises UserError where nothing is up."""
-    export: Mapping[str, exported.Json] = json.loads(engine.output("stack", "export", "--show-secrets"))
+    export: Mapping[str, Json] = json.loads(engine.output("stack", "export", "--show-secrets"))
     if not exported.count(export, custom=True):
         raise UserError(f"stack {engine.files.stack} is not up; run `make up` first")
     return export

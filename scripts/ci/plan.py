@@ -21,16 +21,13 @@ from pathlib import Path
 from typing import Final
 
 from scripts.console import UserError, say
+from scripts.wire import masked
 
 FILE: Final = "plan.json"
 """The name of a plan in the folder of a preview."""
 
 # Nothing happens to the resource itself (pkg/resource/deploy/step.go).
 _IDLE: Final = frozenset({"same", "read", "refresh"})
-
-# How the engine writes a secret (sdk/go/common/resource/sig).
-_SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - a mark
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -215,15 +212,6 @@ def _steps(events: Iterable[object]) -> Iterator[dict[str, object]]:
         yield {"op": step.get("op"), "urn": step.get("urn"), **{ours: step.get(its) for ours, its in names.items()}}
 
 
-def _masked(value: object) -> object:
-    """`value` with the document's mask for what an event has as a secret with its ciphertext masked."""
-    if isinstance(value, dict):
-        if value.get(_SIGNATURE) == _SECRET:
-            return "[secret]"
-        return {key: _masked(member) for key, member in value.items()}
-    return [_masked(member) for member in value] if isinstance(value, list) else value
-
-
 def _operations(steps: Iterable[object]) -> Iterator[Operation]:
     for step in steps:
         if not isinstance(step, dict) or step.get("op") in _IDLE:
@@ -235,7 +223,7 @@ def _operations(steps: Iterable[object]) -> Iterator[Operation]:
             op=str(step.get("op", "")),
             digest=_digest(
                 [
-                    _masked(state.get("inputs")),
+                    masked(state.get("inputs")),
                     bool(state.get("protect")),
                     bool(state.get("retainOnDelete")),
                     _sorted(step.get("replaceReasons")),

@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scripts.console import UserError
+from scripts.wire import MASK, SIGNATURE, Json, Table, table
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Table = dict[str, Json]
-
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-"""How the engine marks a secret (sdk/go/common/resource/properties.go)."""
-MASK: Final = "[secret]"
-"""What it writes in its place."""
 SHOWN: Final = ("replace", "delete", "create", "update", "import", "read-replacement")
 """Operations that are shown; the two halves of a replacement are told by the engine beside it, and are not."""
 
@@ -154,11 +148,6 @@ def _violation(policy: Table) -> Violation:
         level=str(policy.get("enforcementLevel", "")),
         severity=str(policy.get("severity", "")),
     )
-
-
-def table(value: Json) -> Table:
-    """An object; empty for anything else."""
-    return value if isinstance(value, dict) else {}
 
 
 def at(inputs: Json, path: str) -> Json:

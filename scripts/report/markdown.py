@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from policies.rules import RULES, literals
-from scripts.report.events import MASK, SIGNATURE, Change, Json, Preview, Violation, at, parts
+from scripts.report.events import Change, Preview, Violation, at, parts
 from scripts.report.guard import losses, stateful
+from scripts.wire import MASK, SIGNATURE, Json
 
 LIMIT: Final = 65_000
 """Characters of a comment: GitHub takes 65,536, and the poster adds a line."""

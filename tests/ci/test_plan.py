@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import declared
+from scripts import wire
 from scripts.ci import plan
 from scripts.console import UserError
 
@@ -86,7 +86,7 @@ def test_a_plan_is_for_one_stack_and_one_commit() -> None:
 
 
 def test_events_give_the_plan_that_the_document_gives() -> None:
-    secret = {plan._SIGNATURE: plan._SECRET, "ciphertext": "[secret]"}
+    secret = {wire.SIGNATURE: wire.SECRET, "ciphertext": "[secret]"}
     inputs: dict[str, object] = {"image": "a", "uploads": [{"content": secret}]}
     metadata = {"urn": APP, "diffs": ["image"], "keys": ["image"], "new": {"inputs": inputs}, "old": {"inputs": {}}}
     events = [
@@ -101,10 +101,6 @@ def test_events_give_the_plan_that_the_document_gives() -> None:
     assert by_events == parsed(
         step("replace", APP, newState={"inputs": shown}, diffReasons=["image"], replaceReasons=["image"])
     )
-
-
-def test_the_marks_of_a_secret_are_the_engines() -> None:
-    assert (plan._SIGNATURE, plan._SECRET) == (declared.SIGNATURE, declared.SECRET)
 
 
 def test_events_without_an_end_are_no_plan() -> None:

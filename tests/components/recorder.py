@@ -12,7 +12,8 @@ from typing import Final, cast
 from google.protobuf import json_format
 
 from scripts import declared
-from scripts.declared import SECRET, SIGNATURE, Export, Json, Request, bcrypt, configuration, generated
+from scripts.declared import Export, Request, bcrypt, configuration, generated
+from scripts.wire import SECRET, SIGNATURE, Json
 
 __all__ = ["UNKNOWN", "Json", "Leaf", "Recorder", "Registered", "bcrypt", "configuration", "generated", "run"]
 

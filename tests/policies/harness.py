@@ -116,6 +116,11 @@ def service(**changes: Json) -> Props:
     return {"name": "web", "taskSpec": {"containerSpec": spec | changes}}
 
 
+def each(key: str, *values: Json) -> list[Props]:
+    """One change for each value of an input."""
+    return [{key: value} for value in values]
+
+
 def judge(
     props: Props,
     kind: str = CONTAINER,

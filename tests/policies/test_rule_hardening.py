@@ -16,6 +16,7 @@ from tests.policies.harness import (
     Json,
     Props,
     container,
+    each,
     judge,
     rules_of,
     volume,
@@ -41,11 +42,6 @@ ONE_SHOT: Final[Props] = {
     "readOnly": None,
     "ulimits": None,
 }
-
-
-def each(key: str, *values: Json) -> list[Props]:
-    """One change for each value of an input."""
-    return [{key: value} for value in values]
 
 
 def adding(adds: Json) -> Props:

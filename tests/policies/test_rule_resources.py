@@ -8,7 +8,7 @@ import pytest
 
 from policies.rules import resources
 from tests.components.stacks import CHOICES
-from tests.policies.harness import CONTAINER, SERVICE, TIMES, UNKNOWN, Json, Props, container, judge, rules_of
+from tests.policies.harness import CONTAINER, SERVICE, TIMES, UNKNOWN, Json, Props, container, each, judge, rules_of
 from tests.policies.harness import service as swarm
 from tests.policies.platform import declared, judged
 
@@ -23,11 +23,6 @@ def check(*tests: Json, **times: Json) -> Props:
 def nproc(hard: Json) -> Props:
     """A limit of processes."""
     return {"ulimits": [{"name": "nproc", "soft": 1, "hard": hard}]}
-
-
-def each(key: str, *values: Json) -> list[Props]:
-    """One change for each value of an input."""
-    return [{key: value} for value in values]
 
 
 BROKEN: Final[dict[str, list[Props]]] = {

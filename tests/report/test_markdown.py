@@ -11,7 +11,8 @@ import pytest
 from scripts.console import UserError
 from scripts.report import __main__ as command
 from scripts.report import events, guard, markdown
-from scripts.report.events import MASK, SIGNATURE, Change, Json, Preview, Table, Violation
+from scripts.report.events import Change, Preview, Violation
+from scripts.wire import MASK, SIGNATURE, Json, Table
 from tests.report import recording
 
 CONTAINER: Final = "docker:index/container:Container"

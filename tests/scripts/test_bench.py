@@ -19,18 +19,18 @@ import pulumi_random
 import pytest
 
 from components.networks import TABLE
-from scripts import stack
+from scripts import stack, wire
 from scripts.bench import __main__ as bench
 from scripts.bench import clock, deploy, direct, exported, figures, flat, memory, preview, report
-from scripts.bench.exported import Json, Table
 from scripts.console import UserError
 from scripts.dockerhost import Container
 from scripts.engine import CONTAINER as CONTAINER_TYPE
 from scripts.engine import Engine, Resource, State
 from scripts.paths import Paths
+from scripts.wire import Json, Table
 from tests.components import recorder
 
-SECRET_MARK = {exported.SIGNATURE: "1b47061264138c4ac30d75fd1eb44270"}
+SECRET_MARK = {wire.SIGNATURE: "1b47061264138c4ac30d75fd1eb44270"}
 APPS = "nexus:platform:Platform$nexus:service:Service"
 
 
@@ -255,7 +255,7 @@ def test_the_flat_state_has_the_custom_resources_right_under_the_stack() -> None
 
 
 def test_the_flat_state_keeps_the_encryption_and_forgets_pending_operations() -> None:
-    deployment = exported.table(flat.flat_state(state(), "nexus-flat")["deployment"])
+    deployment = wire.table(flat.flat_state(state(), "nexus-flat")["deployment"])
     assert deployment["secrets_providers"] == {"type": "passphrase", "state": {"salt": "v1:salt"}}
     assert "pending_operations" not in deployment
 
@@ -267,7 +267,7 @@ def test_an_empty_state_has_the_stack_only() -> None:
 def test_two_resources_of_one_name_are_refused_by_name() -> None:
     given = state()
     twin = urn("docker:index/network:Network", "network-apps", "other:other:Other")
-    exported.table(given["deployment"])["resources"] = [
+    wire.table(given["deployment"])["resources"] = [
         *exported.resources(given),
         {"urn": twin, "type": "docker:index/network:Network", "custom": True},
     ]
@@ -329,7 +329,7 @@ def test_the_flat_program_declares_what_the_state_has() -> None:
 def test_an_input_that_is_still_encrypted_is_refused_without_being_shown() -> None:
     given = state()
     item = exported.resources(given)[-1]
-    exported.table(item["inputs"])["envs"] = [{**SECRET_MARK, "ciphertext": "v1:nonce:text"}]
+    wire.table(item["inputs"])["envs"] = [{**SECRET_MARK, "ciphertext": "v1:nonce:text"}]
     with pytest.raises(UserError, match=r"sonarr-container: envs") as caught:
         flat.flat_program(given)
     assert "v1:nonce" not in str(caught.value)
