@@ -1,6 +1,5 @@
 """Start of the policy pack: lists the rules and hands them to the engine. No rule belongs here."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from policies import config
 from policies.rules import POLICIES, RULES
 
 try:
-    # The engine tells a pack the stack's name in this way (plugin/analyzer_plugin.go).
-    settings = config.configure(config.read(), RULES, os.environ.get("PULUMI_STACK", ""))
+    settings = config.configure(config.read(), RULES)
 except config.ConfigError as error:
     sys.exit(f"the policy pack does not start:\n{error}")
 

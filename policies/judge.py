@@ -5,14 +5,23 @@ The engine runs the same rules through the SDK. What does not belong here: where
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from pulumi_policy import EnforcementLevel
 
 from policies.config import PackConfig
 from policies.rules.exceptions import PolicyException, exceptions
-from policies.rules.rule import Rule, Stack, Verdict
+from policies.rules.rule import Resource, Rule, Stack, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """What a remediation changes in a resource."""
+
+    rule: str
+    resource: Resource
+    properties: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +35,8 @@ class Report:
     warnings: tuple[Verdict, ...]
     """Violations of rules that only warn on this stack."""
     excused: tuple[Verdict, ...]
+    mended: tuple[Mended, ...]
+    """What remediations change before anything is judged, as on the engine."""
     unused: tuple[tuple[str, PolicyException], ...]
     """Exceptions of the configuration that excused nothing here, with their rules' names."""
 
@@ -33,6 +44,7 @@ class Report:
 def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date | None = None) -> Report:
     """Every rule on every resource of `stack`. `today` is for tests."""
     began = time.monotonic()
+    stack, mended = _mended(stack, rules, config, today)
     violations: list[Verdict] = []
     warnings: list[Verdict] = []
     excused: list[Verdict] = []
@@ -41,7 +53,7 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date |
         given = config.rules.get(rule.name, {})
         verdicts = tuple(rule.verdicts(stack, given, today))
         refused = [verdict for verdict in verdicts if verdict.refused]
-        refuses = config.level(rule) is EnforcementLevel.MANDATORY
+        refuses = config.level(rule) is not EnforcementLevel.ADVISORY
         (violations if refuses else warnings).extend(refused)
         excused += [verdict for verdict in verdicts if not verdict.refused]
         used = {verdict.exception for verdict in verdicts}
@@ -53,5 +65,22 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date |
         violations=tuple(violations),
         warnings=tuple(warnings),
         excused=tuple(excused),
+        mended=mended,
         unused=tuple(unused),
     )
+
+
+def _mended(
+    stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date | None
+) -> tuple[Stack, tuple[Mended, ...]]:
+    mending = [rule for rule in rules if config.level(rule) is EnforcementLevel.REMEDIATE]
+    found: list[Mended] = []
+    resources: list[Resource] = []
+    for resource in stack.resources:
+        now = resource
+        for rule in mending:
+            if changes := rule.mend(now, config.rules.get(rule.name, {}), today):
+                now = replace(now, props={**now.props, **changes})
+                found.append(Mended(rule=rule.name, resource=resource, properties=tuple(changes)))
+        resources.append(now)
+    return replace(stack, resources=tuple(resources)), tuple(found)

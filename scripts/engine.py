@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -189,10 +189,33 @@ def parse(text: str) -> State:
 
 
 def open_stack(paths: Paths, name: str, source: Path | None = None) -> Engine:
-    """The engine on a stack whose files and state are there. Raises UserError as stack.prepare does."""
-    engine = Engine(paths=paths, files=stack.prepare(paths, name, source))
+    """The engine on a stack whose files and state are there.
+
+    Raises UserError as stack.prepare does, and for a mistake in the policy pack's configuration.
+    """
+    files = stack.prepare(paths, name, source)
+    engine = Engine(paths=paths, files=replace(files, levels=_levels(files)))
     engine.ensure()
     return engine
+
+
+def _levels(files: stack.StackFiles) -> Path | None:
+    """The file for --policy-pack-config with the levels that differ on this stack; None where none does.
+
+    The pack itself does not know for which stack it runs when it says how strict it is.
+    """
+    from policies import config as pack  # takes half a second, which `--help` has no use for
+    from policies.rules import RULES
+
+    try:
+        levels = pack.configure(pack.read(pack.FILE), RULES, files.stack).levels
+    except pack.ConfigError as error:
+        raise UserError(str(error)) from error
+    if not levels:
+        return None
+    file = files.directory / "policy-levels.json"
+    stack.replace(file, json.dumps(levels, indent=2) + "\n")
+    return file
 
 
 def _operation(item: Mapping[str, object]) -> Operation:

@@ -46,6 +46,8 @@ class StackFiles:
     """None where `shared`: then the passphrase comes from the environment."""
     shared: bool
     """The checkout's stack file is used as it is, because the team commits its encryption with it."""
+    levels: Path | None = None
+    """The policies' levels on this stack, where policies/config.yaml has others for it (engine.open_stack)."""
 
     def environment(self, paths: Paths) -> dict[str, str]:
         """The environment that makes every Pulumi command use these files and the policy pack."""
@@ -54,6 +56,9 @@ class StackFiles:
         # Every flag is also an environment variable (CLI 3.208 and later), so no subcommand can miss them.
         environment["PULUMI_OPTION_CONFIG_FILE"] = str(self.config)
         environment["PULUMI_OPTION_POLICY_PACK"] = str(paths.root / "policies")
+        environment.pop("PULUMI_OPTION_POLICY_PACK_CONFIG", None)
+        if self.levels:
+            environment["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.levels)
         if self.passphrase:
             # The variable with the passphrase itself would win over the file.
             environment.pop("PULUMI_CONFIG_PASSPHRASE", None)

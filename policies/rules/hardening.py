@@ -86,7 +86,12 @@ def _dropped(spec: Spec, _config: Config) -> Iterator[Finding]:
 def _options(spec: Spec) -> Iterator[tuple[Path, str]]:
     for index, one in enumerate(items(spec.props.get("securityOpts"))):
         if isinstance(one, str):
-            yield (*spec.path, "securityOpts", index), re.sub(r"\s", "", one).casefold().replace(":", "=", 1)
+            yield (*spec.path, "securityOpts", index), _option(one)
+
+
+def _option(text: str) -> str:
+    """One spelling for `no-new-privileges:true` and ` No-New-Privileges=true`."""
+    return re.sub(r"\s", "", text).casefold().replace(":", "=", 1)
 
 
 def _new_privileges(spec: Spec, _config: Config) -> Iterator[Finding]:
@@ -101,6 +106,15 @@ def _new_privileges(spec: Spec, _config: Config) -> Iterator[Finding]:
             problem="lets a process gain privileges by a setuid file",
             remedy="Give no-new-privileges:true",
         )
+
+
+def _no_new_privileges(resource: Resource, _config: Config) -> dict[str, Value]:
+    others = [
+        one
+        for one in items(resource.props.get("securityOpts"))
+        if not (isinstance(one, str) and _option(one).partition("=")[0] == "no-new-privileges")
+    ]
+    return {"securityOpts": [*others, "no-new-privileges:true"]}
 
 
 def _unconfined(spec: Spec, _config: Config) -> Iterator[Finding]:
@@ -347,6 +361,7 @@ RULES: Final = (
         remediation="Add `no-new-privileges:true` to `securityOpts`.",
         severity=Severity.HIGH,
         judge=_each(_new_privileges),
+        remedy=_no_new_privileges,
         benchmarks=("CIS 5.26", "OWASP 4"),
     ),
     Rule(

@@ -7,7 +7,7 @@ whether a limit suits the app, and whether a health check notices what ails it.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pulumi_policy import Severity
@@ -92,8 +92,11 @@ def _processes(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
-_SIZE: Final = re.compile(r"[1-9]\d*[kmg]b?", re.IGNORECASE)
-_COUNT: Final = re.compile(r"[1-9]\d*")
+_ROTATION: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "max-size": (re.compile(r"[1-9]\d*[kmg]b?", re.IGNORECASE), "10m"),
+    "max-file": (re.compile(r"[1-9]\d*"), "3"),
+}
+"""Options of a log driver that keeps logs: what a value must look like, and what a remediation sets."""
 
 
 def _rotated(driver: Value, options: Value, drivers: Value, path: Path) -> Iterator[Finding]:
@@ -109,7 +112,7 @@ def _rotated(driver: Value, options: Value, drivers: Value, path: Path) -> Itera
     if not known(options):
         return
     given = table(options)
-    for key, shape in (("max-size", _SIZE), ("max-file", _COUNT)):
+    for key, (shape, _) in _ROTATION.items():
         value = given.get(key)
         if known(value) and not (isinstance(value, str) and shape.fullmatch(value.strip())):
             yield Finding(
@@ -132,6 +135,21 @@ def _logs(resource: Resource, config: Config) -> Iterator[Finding]:
                 config.get("drivers"),
                 ("taskSpec", "logDriver"),
             )
+
+
+def _rotation(resource: Resource, config: Config) -> dict[str, Value]:
+    """Rotation for a driver that can rotate; another driver was chosen for a reason, and a remedy knows none."""
+    driver, options = resource.props.get("logDriver"), resource.props.get("logOpts")
+    if resource.kind != "Container" or driver not in (None, "", *texts(config.get("drivers"))):
+        return {}
+    if UNKNOWN in table(options).values():
+        return {}
+    rotated: dict[str, Value] = dict(table(options))
+    for key, (shape, default) in _ROTATION.items():
+        value = rotated.get(key)
+        if not (isinstance(value, str) and shape.fullmatch(value.strip())):
+            rotated[key] = default
+    return {"logDriver": driver or "json-file", "logOpts": rotated}
 
 
 def _restart(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -261,6 +279,7 @@ RULES: Final = (
         remediation="Set `logDriver` to json-file or local, and `logOpts` with max-size and max-file.",
         severity=Severity.MEDIUM,
         judge=_logs,
+        remedy=_rotation,
         settings={"drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"])},
         benchmarks=("CIS 2.13",),
     ),

@@ -81,7 +81,7 @@ def measure(engine: Engine, runs: int) -> Previews:
 
 def _contenders(engine: Engine, export: Mapping[str, Json], scratch: Path) -> Iterator[Contender]:
     """The four of them, in the order in which they take turns."""
-    shared = _without(engine.environment, "PULUMI_OPTION_POLICY_PACK")
+    shared = _without(_without(engine.environment, "PULUMI_OPTION_POLICY_PACK"), "PULUMI_OPTION_POLICY_PACK_CONFIG")
     elsewhere = {
         **_without(shared, "PULUMI_OPTION_CONFIG_FILE"),
         "PULUMI_BACKEND_URL": f"file://{scratch / 'backend'}",

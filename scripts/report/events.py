@@ -62,11 +62,21 @@ class Violation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remediation:
+    """What a policy changes in a resource before the engine makes it: the properties' names."""
+
+    rule: str
+    resource: str
+    properties: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preview:
     """A whole preview. `counts` are resources by operation; `failed` where it did not end well."""
 
     changes: tuple[Change, ...] = ()
     violations: tuple[Violation, ...] = ()
+    remediations: tuple[Remediation, ...] = ()
     errors: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     failed: bool = False
@@ -93,6 +103,7 @@ def read(text: str, where: str) -> Preview:
 def _preview(events: Iterable[Table]) -> Preview:
     changes: dict[str, Change] = {}
     violations: list[Violation] = []
+    remediations: list[Remediation] = []
     errors: list[str] = []
     counts: dict[str, int] = {}
     ended = failed = False
@@ -103,6 +114,8 @@ def _preview(events: Iterable[Table]) -> Preview:
                 changes.setdefault(change.urn, change)
         elif policy := table(event.get("policyEvent")):
             violations.append(_violation(policy))
+        elif mended := table(event.get("policyRemediationEvent")):
+            remediations.append(_remediation(mended))
         elif diagnostic := table(event.get("diagnosticEvent")):
             if diagnostic.get("severity") == "error":
                 errors.append(str(diagnostic.get("message", "")).strip())
@@ -116,6 +129,7 @@ def _preview(events: Iterable[Table]) -> Preview:
     return Preview(
         changes=tuple(sorted(changes.values(), key=lambda one: (SHOWN.index(one.op), one.name))),
         violations=tuple(dict.fromkeys(violations)),
+        remediations=tuple(dict.fromkeys(remediations)),
         errors=tuple(dict.fromkeys(filter(None, errors))),
         counts=counts,
         failed=failed or refused or not ended,
@@ -147,6 +161,16 @@ def _violation(policy: Table) -> Violation:
         message=str(policy.get("message", "")).strip().rpartition("\n")[2],
         level=str(policy.get("enforcementLevel", "")),
         severity=str(policy.get("severity", "")),
+    )
+
+
+def _remediation(mended: Table) -> Remediation:
+    before, after = table(mended.get("before")), table(mended.get("after"))
+    keys = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return Remediation(
+        rule=str(mended.get("policyName", "")),
+        resource=str(mended.get("resourceUrn", "")).rpartition("::")[2],
+        properties=tuple(keys),
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from policies.rules import RULES, literals
-from scripts.report.events import Change, Preview, Violation, at, parts
+from scripts.report.events import Change, Preview, Remediation, Violation, at, parts
 from scripts.report.guard import losses, stateful
 from scripts.wire import MASK, SIGNATURE, Json
 
@@ -20,6 +21,13 @@ LIMIT: Final = 65_000
 """Characters of a comment: GitHub takes 65,536, and the poster adds a line."""
 VALUE: Final = 160
 """Characters of one value in a diff."""
+OPEN: Final = 4
+"""Rules whose violations are open; those of others are folded."""
+ROWS: Final = 20
+"""Violations of one rule that are listed."""
+_SEVERITIES: Final = ("critical", "high", "medium", "low")
+_FAILED: Final = "preview failed"
+"""What the engine says last of a preview that anything else ended."""
 
 _WORDS: Final = {
     "create": "to create", "update": "to update", "replace": "to replace", "delete": "to delete",
@@ -33,8 +41,15 @@ def render(stack: str, preview: Preview, *, limit: int = LIMIT, allowed: bool = 
     blocks = [_head(stack, preview)]
     if lost:
         blocks.append(_lost(lost, allowed=allowed))
-    blocks += [_violation(one) for one in preview.violations]
-    blocks += [f"**Error**\n\n{_fenced(message, 'text')}" for message in preview.errors]
+    blocks += _violations(preview.violations)
+    if preview.remediations:
+        blocks.append(_remediations(preview.remediations))
+    refused = any(one.refuses for one in preview.violations)
+    blocks += [
+        f"**Error**\n\n{_fenced(message, 'text')}"
+        for message in preview.errors
+        if not (refused and message == _FAILED)  # what refused it says more
+    ]
     if down := _down(preview):
         blocks.append(down)
     if preview.changes:
@@ -65,14 +80,47 @@ def _lost(lost: Sequence[Change], *, allowed: bool) -> str:
     return f"> [!CAUTION]\n> Data would be lost: {len(lost)} of what cannot be made again. {verdict}\n\n{rows}"
 
 
-def _violation(one: Violation) -> str:
+def _violations(found: Sequence[Violation]) -> list[str]:
+    """A block for each rule, the gravest first; what is more than a reviewer reads at once is folded."""
+    grave = sorted(found, key=lambda one: (not one.refuses, _rank(one.severity), one.rule, one.resource))
+    blocks = [_violation(list(group)) for _, group in groupby(grave, key=lambda one: (one.refuses, one.rule))]
+    folded = blocks[OPEN:]
+    if not folded:
+        return blocks
+    rest = "\n\n".join(folded)
+    word = "policy" if len(folded) == 1 else "policies"
+    return [
+        *blocks[:OPEN],
+        f"<details><summary>{len(folded)} more {word} that object</summary>\n\n{rest}\n\n</details>",
+    ]
+
+
+def _violation(group: Sequence[Violation]) -> str:
+    one = group[0]
     known = {rule.name: rule for rule in RULES}.get(one.rule)
     remedy = f"\n\nWhat to do: {known.remediation}" if known else ""
     word = "Refused" if one.refuses else "Warning"
-    return (
-        f"**{word}: {text(one.rule)}** ({text(one.severity)}) at {text(one.resource or 'the stack')}\n\n"
-        f"{text(one.message)}{remedy}"
+    rows = [f"- {text(_place(each))}" for each in group]
+    if len(rows) > ROWS:
+        rows[ROWS:] = [f"- … and {len(rows) - ROWS} more"]
+    return f"**{word}: {text(one.rule)}** ({text(one.severity)})\n\n" + "\n".join(rows) + remedy
+
+
+def _place(one: Violation) -> str:
+    """What is said, with the resource first; the rules of this project begin with it."""
+    where = one.resource or "the stack"
+    return one.message if one.message.startswith(f"{where}: ") else f"{where}: {one.message}"
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
+
+
+def _remediations(found: Sequence[Remediation]) -> str:
+    rows = "\n".join(
+        f"- {text(one.resource)}: {', '.join(map(text, one.properties))}, by {text(one.rule)}" for one in found
     )
+    return f"**Changed by policies, and not in the program:**\n\n{rows}"
 
 
 def _down(preview: Preview) -> str:

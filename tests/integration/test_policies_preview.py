@@ -14,7 +14,9 @@ from typing import Final
 import docker
 import pytest
 
+from policies import config as pack
 from policies.rules import POLICIES
+from policies.rules import RULES as RULES_OF_THE_PACK
 from tests.integration.stacks import ROOT
 
 pytestmark = pytest.mark.integration
@@ -158,6 +160,44 @@ def test_preview_and_up_refuse(
         assert not advised(done.stdout)
         assert LITERAL not in done.stdout
         assert leftovers(client) == []
+
+
+@pytest.mark.parametrize("project", ["mended"], indirect=True)
+def test_what_can_be_mended_is_where_it_is_switched_on(project: Program, tmp_path: Path) -> None:
+    refused = project.judged("preview")
+    assert refused.returncode != 0, refused.stdout
+    assert {line.split()[4] for line in violations(refused.stdout)} == {"log-rotation", "no-new-privileges"}
+
+    file = tmp_path / "config.yaml"
+    names = ("log-rotation", "no-new-privileges")
+    file.write_text(f"development-stacks: []\nremediate: {{test: [{', '.join(names)}]}}\n", encoding="utf-8")
+    levels = tmp_path / "levels.json"
+    levels.write_text(json.dumps(pack.configure(pack.read(file), RULES_OF_THE_PACK, "test").levels), encoding="utf-8")
+    done = project.judged("preview", "--diff", "--policy-pack-config", str(levels))
+    assert done.returncode == 0, done.stdout
+    assert not violations(done.stdout)
+    assert not advised(done.stdout)
+    shown = " ".join(done.stdout.split())
+    for name in names:
+        assert f"[remediate] {name} " in shown
+    assert '[1]: "no-new-privileges:true"' in shown
+    assert '+ max-file: "3"' in shown
+    assert "uploads : [secret]" in shown
+    assert LITERAL not in done.stdout
+
+
+@pytest.mark.parametrize("project", ["memory-limit"], indirect=True)
+def test_a_rule_only_warns_where_the_file_says_so(project: Program, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("development-stacks: [test]\nadvisory: {test: [memory-limit]}\n", encoding="utf-8")
+    levels = tmp_path / "levels.json"
+    for stack, status in (("test", 0), ("prod", 255)):
+        settings = pack.configure(pack.read(file), RULES_OF_THE_PACK, stack)
+        levels.write_text(json.dumps(settings.levels), encoding="utf-8")
+        done = project.judged("preview", "--policy-pack-config", str(levels))
+        assert (done.returncode != 0) is (status != 0), done.stdout
+        assert " memory-limit " in done.stdout
+        assert bool(advised(done.stdout)) is (status == 0)
 
 
 @pytest.mark.parametrize("project", ["every-service-is-scraped"], indirect=True)

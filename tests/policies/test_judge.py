@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -80,6 +81,23 @@ def test_advice_is_a_warning() -> None:
     report = judge(stack("red"), rules, PackConfig(rules={}, advisory=frozenset({"by-file"})), TODAY)
     assert [one.rule for one in report.warnings] == ["by-itself", "by-file"]
     assert [one.rule for one in report.violations] == ["not"]
+
+
+def test_what_is_mended_is_judged_as_it_will_be() -> None:
+    mending = replace(rule("one-colour"), remedy=lambda _resource, config: {"paint": config["allowed"]})
+    useless = replace(rule("other-colour"), remedy=lambda _resource, _config: {"paint": "white"})
+    config = PackConfig(rules={}, remediate=frozenset({"one-colour"}))
+    report = judge(stack("green", "red"), [mending], config, TODAY)
+    assert report.violations == ()
+    assert [(one.rule, one.resource.name, one.properties) for one in report.mended] == [
+        ("one-colour", "r1", ("paint",))
+    ]
+    # A remedy that mends nothing leaves a violation, no warning; one that is off changes nothing.
+    config = PackConfig(rules={}, remediate=frozenset({"other-colour"}))
+    report = judge(stack("red"), [mending, useless], config, TODAY)
+    assert [one.rule for one in report.violations] == ["one-colour", "other-colour"]
+    assert report.warnings == ()
+    assert [one.rule for one in report.mended] == ["other-colour"]
 
 
 def test_the_whole_stack_is_judged_too() -> None:

@@ -20,10 +20,11 @@ SCENARIOS: Final = (
     "replaced-network",
     "deleted-volume",
     "violation",
+    "mended",
     "failing",
     "many",
 )
-_KEPT: Final = ("resourcePreEvent", "policyEvent", "diagnosticEvent", "summaryEvent")
+_KEPT: Final = ("resourcePreEvent", "policyEvent", "policyRemediationEvent", "diagnosticEvent", "summaryEvent")
 
 
 def normalised(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from policies import config as pack
 from scripts import engine as module
 from scripts import stack
 from scripts.console import UserError
@@ -98,6 +99,32 @@ def test_a_lost_stack_file_takes_its_encryption_from_the_state(engine: Engine, p
     engine.files.config.unlink()
     again = module.open_stack(paths, "dev")
     assert stack.read(again.files.config)["encryptionsalt"] == SALT
+
+
+def test_other_levels_of_the_policies_reach_the_engine(
+    engine: Engine, paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in module.open_stack(paths, "dev").environment
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "development-stacks: [dev]\nadvisory: {dev: [memory-limit]}\nremediate: {dev: [log-rotation]}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(pack, "FILE", file)
+    given = module.open_stack(paths, "dev").environment["PULUMI_OPTION_POLICY_PACK_CONFIG"]
+    levels = json.loads(Path(given).read_text(encoding="utf-8"))
+    assert levels == {"memory-limit": "advisory", "log-rotation": "remediate"}
+
+
+def test_a_mistake_in_the_packs_configuration_is_said_before_anything_runs(
+    engine: Engine, paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "policies" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text("development-stacks: [dev]\nadvisory: {dev: [no-such-rule]}\n", encoding="utf-8")
+    monkeypatch.setattr(pack, "FILE", file)
+    with pytest.raises(UserError, match=r"policies/config\.yaml: advisory\.dev: there is no rule no-such-rule"):
+        module.open_stack(paths, "dev")
 
 
 def test_a_command_that_fails_is_named_with_its_complaint(engine: Engine) -> None:

@@ -272,6 +272,11 @@ def test_the_environment_names_the_files_and_hides_no_other_passphrase_behind_th
     assert "PULUMI_CONFIG_PASSPHRASE" not in environment
 
 
+def test_levels_of_another_project_are_not_ours(paths: Paths, files: StackFiles) -> None:
+    paths.environment.update(PULUMI_OPTION_POLICY_PACK_CONFIG="/x.json")  # type: ignore[attr-defined]
+    assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in files.environment(paths)
+
+
 def test_yaml_is_read_as_pulumi_reads_it_and_text_stays_text(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     text = "config: {a: no, b: 12:30:00, c: 2026-01-01, d: true, e: 7, f: 1.5, g: ~, h: '7', i: 1e3}\n"

@@ -60,6 +60,7 @@ app(
         else {}
     ),
     **({"privileged": True} if SCENARIO == "violation" else {}),
+    **({"log_opts": {"max-size": "10m"}, "security_opts": []} if SCENARIO == "mended" else {}),
 )
 app("traefik", network)
 if SCENARIO == "new-app":
