@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
-from policies.rules.rule import Config, Rule
+from policies.rules.rule import EXCUSED, Config, Rule
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
@@ -176,11 +176,18 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | 
         if known(name, "settings"):
             for key, value in settings.items():
                 schema = by_name[name].settings.get(key)
-                if schema is None or key == DEVELOPMENT:
+                if schema is None or key in (DEVELOPMENT, EXCUSED):
                     problems.append(f"settings.{name}.{key}: that rule has no such setting")
                 elif complaint := _unfit(value, schema):
                     problems.append(f"settings.{name}.{key}: {complaint}")
                 result[name][key] = value  # type: ignore[assignment] # any YAML value; the engine checks the schema
+    images: dict[str, list[Value]] = {}
+    for line in file.exceptions:
+        if line.image and line.image not in (given := images.setdefault(line.resource, [])):
+            given.append(line.image)
+    for rule in rules:
+        if EXCUSED in rule.settings:
+            result[rule.name][EXCUSED] = dict(images)
     lines: dict[str, list[Value]] = {}
     for index, line in enumerate(file.exceptions):
         where = f"exceptions.{index}"

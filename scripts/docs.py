@@ -23,7 +23,7 @@ from components import settings
 from policies import benchmarks
 from policies import config as pack
 from policies.rules import FAMILIES, RULES
-from policies.rules.rule import DEVELOPMENT, Rule
+from policies.rules.rule import DEVELOPMENT, EXCUSED, Rule
 from scripts.console import UserError, finish, say
 from scripts.paths import ROOT
 
@@ -114,7 +114,7 @@ def _schema_type(schema: Mapping[str, Any]) -> str:
 
 
 def _schema_default(key: str, schema: Mapping[str, Any]) -> str:
-    if key == DEVELOPMENT:
+    if key in (DEVELOPMENT, EXCUSED):
         return "that of the file"
     default = schema.get("default")
     if isinstance(default, list):

@@ -4,7 +4,7 @@ No rule belongs here.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from policies.rules.props import UNKNOWN, Path, Value, canonical
@@ -87,13 +87,19 @@ def known(value: Value) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Mounted:
-    """One mount, in whichever form it was declared. `source` is a host path, a volume's name, or empty."""
+    """One mount, in whichever form it was declared. `source` is a host path, a volume's name, or empty.
+
+    `options` are those of a volume that the mount itself makes; `unknown`: the source is known only at an update.
+    """
 
     path: Path
     source: str
     target: str
     kind: str
     propagation: str
+    read_only: Value = None
+    options: Mapping[str, Value] = field(default_factory=dict)
+    unknown: bool = False
 
 
 def mounts(spec: Spec) -> Iterator[Mounted]:
@@ -106,6 +112,9 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
             target=_text(entry.get("target")),
             kind=_text(entry.get("type")).strip().casefold(),
             propagation=_text(table(entry.get("bindOptions")).get("propagation")).strip().casefold(),
+            read_only=UNKNOWN if item is UNKNOWN else entry.get("readOnly"),
+            options=table(entry.get("volumeOptions")),
+            unknown=UNKNOWN in (item, entry.get("source"), entry.get("type")),
         )
     for index, item in enumerate(items(spec.props.get("volumes"))):
         if isinstance(item, str):
@@ -118,6 +127,7 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
                 target=target,
                 kind="bind" if source.startswith(("/", "~", ".")) else "volume",
                 propagation=found[0] if found else "",
+                read_only="ro" in flags.casefold().split(","),
             )
             continue
         entry = table(item)
@@ -129,6 +139,8 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
             target=_text(entry.get("containerPath")),
             kind="bind" if key == "hostPath" or source.startswith("/") else "volume",
             propagation="",
+            read_only=UNKNOWN if item is UNKNOWN else entry.get("readOnly"),
+            unknown=UNKNOWN in (item, entry.get("hostPath"), entry.get("volumeName"), entry.get("fromContainer")),
         )
 
 

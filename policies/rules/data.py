@@ -12,7 +12,8 @@ from typing import Final
 
 from pulumi_policy import EnforcementLevel, Severity
 
-from policies.rules.containers import items, known, specs, table
+from policies.rules.containers import items, known, mounts, specs, table
+from policies.rules.paths import NETWORKED, clean
 from policies.rules.props import Value
 from policies.rules.rule import DOCKER, Config, Finding, Resource, Rule, Stack, texts_setting
 
@@ -35,7 +36,6 @@ def _protected(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
-_NETWORKED: Final = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|sshfs|fuse\.\S+|ceph|glusterfs|9p|davfs\d?|rclone", re.I)
 _REMEDY: Final = "Use a local volume; the media tree alone may lie elsewhere"
 _PROBLEM: Final = "is a network file system, on which the databases of apps break"
 
@@ -47,18 +47,53 @@ def _local(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(path=("driver",), problem=_PROBLEM, remedy=_REMEDY)
         options = table(resource.props.get("driverOpts"))
         kind, flags = options.get("type"), options.get("o")
-        remote = isinstance(kind, str) and _NETWORKED.fullmatch(kind.strip())
+        remote = isinstance(kind, str) and NETWORKED.fullmatch(kind.strip())
         if remote or (isinstance(flags, str) and re.search(r"(?:^|,)\s*(?:addr|username)\s*=", flags)):
             yield Finding(path=("driverOpts",), problem=_PROBLEM, remedy=_REMEDY)
+
+
+def _declared(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """The mounts of one container that make a volume by themselves."""
     for spec in specs(resource):
-        for index, item in enumerate(items(spec.props.get("mounts"))):
-            mount = table(item)
-            driver = table(mount.get("volumeOptions")).get("driverName")
-            if isinstance(driver, str) and driver not in ("", "local") and mount.get("target") != "/data":
+        for mount in mounts(spec):
+            if any(mount.options.get(key) for key in ("driverName", "driverOptions")):
                 yield Finding(
-                    path=(*spec.path, "mounts", index, "volumeOptions", "driverName"),
-                    problem=_PROBLEM,
-                    remedy=_REMEDY,
+                    path=(*mount.path[:-1], "volumeOptions"),
+                    problem="makes a volume in a way of its own, which no rule about volumes sees",
+                    remedy="Declare a docker.Volume, and mount that by its name",
+                )
+            elif mount.kind == "volume" and not mount.source.strip() and not mount.unknown:
+                yield Finding(
+                    path=mount.path,
+                    problem="is a volume without a name: what is in it is lost with the container",
+                    remedy="Declare a docker.Volume, and mount that by its name",
+                )
+
+
+def _mounted(stack: Stack, config: Config) -> Iterator[Finding]:
+    """The volumes by name: each is one of the stack's, and media alone lie on the volume for media."""
+    volumes = stack.of("Volume")
+    if any(not isinstance(one.props.get("name"), str) for one in volumes):
+        return  # a preview that does not know the names yet
+    logical = {str(one.props["name"]): one.name for one in volumes}
+    for one in stack.of("Container"):
+        for mount in (mount for spec in specs(one) for mount in mounts(spec)):
+            if mount.kind != "volume" or not mount.source:
+                continue
+            name = logical.get(mount.source)
+            if name is None:
+                yield Finding(
+                    path=mount.path,
+                    problem="is a volume that the stack does not declare, so that nothing protects what is in it",
+                    remedy="Declare a docker.Volume, and mount that by its name",
+                    resource=one,
+                )
+            elif _matches(name, config.get("media")) and (clean(mount.target, links=False) or ())[:1] != ("data",):
+                yield Finding(
+                    path=mount.path,
+                    problem="has the volume for media where an app keeps its own data",
+                    remedy="Mount it at /data or below, and give the app a volume of its own",
+                    resource=one,
                 )
 
 
@@ -93,6 +128,21 @@ RULES: Final = (
         remediation="Use a local volume. The media tree alone may be of another kind.",
         severity=Severity.HIGH,
         judge=_local,
+        settings={"media": texts_setting("Volumes of media, as patterns of logical names.", ["volume-data"])},
+    ),
+    Rule(
+        name="named-volumes",
+        description="What a container mounts is a declared volume or a host path: no volume is made by a mount.",
+        remediation="Declare a docker.Volume, protected where it holds data, and mount it by its name.",
+        severity=Severity.HIGH,
+        judge=_declared,
+    ),
+    Rule(
+        name="declared-volumes",
+        description="Each volume is one that the stack declares, and the one for media is mounted as such alone.",
+        remediation="Declare a docker.Volume, protected where it holds data, and mount it by its name.",
+        severity=Severity.HIGH,
+        judge_stack=_mounted,
         settings={"media": texts_setting("Volumes of media, as patterns of logical names.", ["volume-data"])},
     ),
     Rule(

@@ -6,16 +6,17 @@ Not seen from here: what an image's own user is (so the user must be written), w
 given by name contains, and a symbolic link of the host's own making.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import Spec, items, known, mounts, on, specs, table
-from policies.rules.paths import clean
+from policies.rules.containers import Spec, items, known, mounts, number, on, specs, table
+from policies.rules.paths import NETWORKED, clean
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
 from policies.rules.sockets import reach
@@ -91,7 +92,7 @@ def _options(spec: Spec) -> Iterator[tuple[Path, str]]:
 
 def _option(text: str) -> str:
     """One spelling for `no-new-privileges:true` and ` No-New-Privileges=true`."""
-    return re.sub(r"\s", "", text).casefold().replace(":", "=", 1)
+    return re.sub(r"^([\w-]+):", r"\1=", re.sub(r"\s", "", text).casefold())
 
 
 def _new_privileges(spec: Spec, _config: Config) -> Iterator[Finding]:
@@ -100,7 +101,7 @@ def _new_privileges(spec: Spec, _config: Config) -> Iterator[Finding]:
         return
     found = [text for _, text in _options(spec) if text.partition("=")[0] == "no-new-privileges"]
     # The engine takes the last one it reads; one that is off beside one that is on is a contradiction.
-    if not found or any(text.partition("=")[2] not in ("", "true") for text in found):
+    if not found or any(text.partition("=")[2] not in ("", "true", "1", "t") for text in found):
         yield Finding(
             path=(*spec.path, "securityOpts"),
             problem="lets a process gain privileges by a setuid file",
@@ -117,16 +118,47 @@ def _no_new_privileges(resource: Resource, _config: Config) -> dict[str, Value]:
     return {"securityOpts": [*others, "no-new-privileges:true"]}
 
 
+# What may stand in `securityOpts` besides no-new-privileges; everything else confines less than the engine's own.
+_CONFINES: Final = re.compile(
+    r"apparmor=(?!unconfined$)[\w./-]+|seccomp=(?:builtin|/[\w./-]+)|writable-cgroups=false|"
+    r"label=(?:level=|level:)[\w:,.]+|label=type:container_\w+|label=type=container_\w+"
+)
+
+
 def _unconfined(spec: Spec, _config: Config) -> Iterator[Finding]:
+    remedy = "Take it out: the engine's own profile is then in force"
     for path, text in _options(spec):
-        name, _, value = text.partition("=")
-        off = value in ("unconfined", "disable") or (name == "label" and value.startswith("disable"))
-        if off and name in ("seccomp", "apparmor", "label", "systempaths"):
-            yield Finding(
-                path=path,
-                problem="switches off what confines the container's system calls or files",
-                remedy="Take it out: the engine's own profile is then in force",
-            )
+        if text.partition("=")[0] == "no-new-privileges" or _CONFINES.fullmatch(text) or _strict(text):
+            continue
+        problem = "switches off what confines the container's system calls or files"
+        yield Finding(path=path, problem=problem, remedy=remedy)
+    if spec.swarm:
+        context = table(table(spec.props.get("privileges")).get("seLinuxContext"))
+        if on(context.get("disable")) or context.get("type") not in (None, "", UNKNOWN):
+            path = (*spec.path, "privileges", "seLinuxContext")
+            yield Finding(path=path, problem="switches SELinux's labels off or to another type", remedy=remedy)
+
+
+def _strict(option: str) -> bool:
+    """Whether it is a seccomp profile written out that refuses what it does not name."""
+    name, _, profile = option.partition("=")
+    if name != "seccomp" or not profile.startswith("{"):
+        return False
+    try:
+        data = json.loads(profile)
+    except (ValueError, RecursionError):
+        return False
+    action = data.get("defaultaction") if isinstance(data, dict) else None
+    return isinstance(action, str) and action.startswith(("scmp_act_errno", "scmp_act_kill"))
+
+
+def _extensions(resource: Resource, _config: Config) -> Iterator[Finding]:
+    if resource.kind in ("Plugin", "BuildxBuilder"):
+        yield Finding(
+            path=(),
+            problem="runs beside the engine with the host's rights, whatever its containers may do",
+            remedy="Do without it: volumes are local, and images come from a registry",
+        )
 
 
 def _writable(spec: Spec, _config: Config) -> Iterator[Finding]:
@@ -178,8 +210,8 @@ def _host_network(resource: Resource, _config: Config) -> Iterator[Finding]:
     holders += [(("taskSpec", key), task.get(key)) for key in ("networksAdvanceds", "networks")]
     for path, value in holders:
         for index, item in enumerate(items(value)):
-            name = item if isinstance(item, str) else table(item).get("name")
-            if isinstance(name, str) and name.strip().casefold() == "host":
+            names = [item] if isinstance(item, str) else [table(item).get(key) for key in ("name", "id")]
+            if any(isinstance(name, str) and name.strip().casefold() == "host" for name in names):
                 yield Finding(path=(*path, index), problem="is the host's own network", remedy=_OWN_ONLY)
 
 
@@ -197,6 +229,15 @@ def _devices(spec: Spec, config: Config) -> Iterator[Finding]:
                 problem="is a device of the host that is neither a GPU nor a tunnel",
                 remedy="Take it out; a GPU or a tunnel is on the list in this rule's settings",
             )
+    requests = [table(item) for item in items(spec.props.get("deviceRequests"))]
+    drivers = [str(one.get("driver") or "").strip().casefold() for one in requests]
+    gpus = str(spec.props.get("gpus") or "").casefold()
+    if "cdi" in drivers or re.search(r"driver\s*=\s*cdi", gpus):
+        yield Finding(
+            path=(*spec.path, "deviceRequests" if "cdi" in drivers else "gpus"),
+            problem="takes whatever a device specification (CDI) of the host names",
+            remedy="Name the GPU's own driver, or its device in `devices`",
+        )
     if items(spec.props.get("deviceCgroupRules")):
         yield Finding(
             path=(*spec.path, "deviceCgroupRules"),
@@ -206,10 +247,16 @@ def _devices(spec: Spec, config: Config) -> Iterator[Finding]:
 
 
 _SENSITIVE: Final = (
-    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "snap", "sys", "usr",
-    "users", "var/lib/containerd", "var/lib/containers", "var/lib/docker", "var/lib/kubelet", "var/lib/lxd",
-    "var/lib/dpkg", "var/log", "var/spool", "var/backups", "var/cache", "var/mail",
+    "bin", "boot", "dev", "etc", "home", "host_mnt", "lib", "lib32", "lib64", "nix", "private", "proc", "root", "run",
+    "sbin", "snap", "sys", "sysroot", "usr", "users", "var/lib/cloud", "var/lib/containerd", "var/lib/containers",
+    "var/lib/docker", "var/lib/dpkg", "var/lib/etcd", "var/lib/kubelet", "var/lib/libvirt", "var/lib/lxd",
+    "var/lib/rancher", "var/lib/systemd", "var/backups", "var/cache", "var/log", "var/mail", "var/roothome",
+    "var/snap", "var/spool",
 )  # fmt: skip
+# Where people keep media: a directory of a user's own, or a disk that a desktop has mounted; nothing hidden.
+_PEOPLES: Final = re.compile(r"(?:home|users)(?:/[^./][^/]*){2,}|run/media(?:/[^./][^/]*){2,}")
+# What says the time of day, which many images want to see.
+_TIME: Final = re.compile(r"/etc/(?:localtime|timezone)|/usr/share/zoneinfo(?:/[\w/+-]+)?")
 _PARENTS: Final = frozenset({(), ("var",), ("var", "lib")})
 
 
@@ -225,6 +272,8 @@ def _sensitive(path: str) -> bool:
         if parts is None or parts in _PARENTS:
             return True
         text = "/".join(parts)
+        if _PEOPLES.fullmatch(text):
+            continue
         if any(text == one or text.startswith(f"{one}/") for one in _SENSITIVE):
             return True
     return False
@@ -235,20 +284,46 @@ def _host_paths(resource: Resource, config: Config) -> Iterator[Finding]:
     problem = "is a path that the host itself lives by"
     for spec in specs(resource):
         for mount in mounts(spec):
+            if mount.read_only is True and _TIME.fullmatch(mount.source):
+                continue
             if mount.source.startswith(("/", "~", "..")) and _sensitive(mount.source):
                 value = "/" + "/".join(clean(mount.source, links=False) or ())
-                yield Finding(path=mount.path, problem=problem, remedy=remedy, value=value)
+                # An exception is for looking: what writes there changes the host.
+                looks = mount.read_only in (True, UNKNOWN)
+                yield Finding(path=mount.path, problem=problem, remedy=remedy, value=value, excusable=looks)
     if resource.kind == "Volume":
-        options = table(resource.props.get("driverOpts"))
-        device, flags = options.get("device"), options.get("o")
-        bound = isinstance(flags, str) and "bind" in flags.casefold()
-        local = str(options.get("type")).strip().casefold() in ("none", "", "bind") or bound
-        if isinstance(device, str) and device.strip().startswith(("/", "..")) and local and _sensitive(device):
-            yield Finding(path=("driverOpts", "device"), problem=problem, remedy=remedy)
+        yield from _mounted(table(resource.props.get("driverOpts")), problem, remedy)
 
 
-def _shared(spec: Spec, _config: Config) -> Iterator[Finding]:
-    for mount in mounts(spec):
+_HARMLESS: Final = re.compile(rf"tmpfs|{NETWORKED.pattern}", NETWORKED.flags)
+
+
+def _mounted(options: Mapping[str, Value], problem: str, remedy: str) -> Iterator[Finding]:
+    """What the engine mounts for a volume, as root of the host and from its root directory."""
+    kind, device, flags = options.get("type"), options.get("device"), options.get("o")
+    text = kind.strip().casefold() if isinstance(kind, str) else ""
+    bound = text in ("", "none", "bind") or (isinstance(flags, str) and "bind" in flags.casefold())
+    if bound and isinstance(device, str) and _sensitive("/" + device.strip().lstrip("~")):
+        yield Finding(path=("driverOpts", "device"), problem=problem, remedy=remedy)
+    elif not bound and not _HARMLESS.fullmatch(text):
+        yield Finding(
+            path=("driverOpts", "type"),
+            problem="mounts a device, or a file system of the host's kernel",
+            remedy="Let the host mount the disk, and bind a directory of it",
+        )
+
+
+def _shared(resource: Resource, _config: Config) -> Iterator[Finding]:
+    if resource.kind == "Volume":
+        flags = table(resource.props.get("driverOpts")).get("o")
+        given = re.split(r"[,\s]+", flags.casefold()) if isinstance(flags, str) else []
+        if {"shared", "rshared", "slave", "rslave"} & set(given):
+            yield Finding(
+                path=("driverOpts", "o"),
+                problem="passes mounts on between the volume and the host",
+                remedy="Take the propagation out: it is then rprivate",
+            )
+    for mount in (mount for spec in specs(resource) for mount in mounts(spec)):
         if mount.propagation in ("shared", "rshared", "slave", "rslave"):
             where = mount.path[:-1] if isinstance(mount.path[-1], str) else mount.path
             yield Finding(
@@ -271,6 +346,14 @@ def _sysctls(spec: Spec, config: Config) -> Iterator[Finding]:
 
 
 def _groups(spec: Spec, _config: Config) -> Iterator[Finding]:
+    user = spec.props.get("user")
+    group = user.partition(":")[2].strip() if isinstance(user, str) else ""
+    if group and not re.fullmatch(r"\+?\d+", group):
+        yield Finding(
+            path=(*spec.path, "user"),
+            problem="has a group that is no number: names mean what the image says",
+            remedy="Give the group's number",
+        )
     for key in ("groupAdds", "groups"):
         for index, one in enumerate(items(spec.props.get(key))):
             text = f"{one:g}" if isinstance(one, int | float) and not isinstance(one, bool) else one
@@ -282,28 +365,43 @@ def _groups(spec: Spec, _config: Config) -> Iterator[Finding]:
                 )
 
 
-def _tmpfs(spec: Spec, _config: Config) -> Iterator[Finding]:
+def _tmpfs(spec: Spec, config: Config) -> Iterator[Finding]:
+    most = number(config.get("most")) or 0
+    problem, remedy = "has no size, or one without end: it may take all of the host's memory", "Give size=64m, say"
     for target, flags in table(spec.props.get("tmpfs")).items():
-        if isinstance(flags, str) and not re.search(r"(?:^|,)size=[1-9]", flags.replace(" ", "")):
-            yield Finding(
-                path=(*spec.path, "tmpfs", target),
-                problem="has no size: it may take half of the host's memory",
-                remedy="Give one, such as size=64m",
-            )
+        if not isinstance(flags, str):
+            continue
+        # The engine takes the last one.
+        sizes = re.findall(r"(?:^|,)size=([^,]*)", re.sub(r"\s", "", flags).casefold())
+        found = re.fullmatch(r"(\d+)([kmg]?)", sizes[-1]) if sizes else None
+        size = int(found[1]) * 1024 ** " kmg".index(found[2] or " ") if found else 0
+        if not 0 < size <= most * 1024**2:
+            yield Finding(path=(*spec.path, "tmpfs", target), problem=problem, remedy=remedy)
+    for index, item in enumerate(items(spec.props.get("mounts"))):
+        entry = table(item)
+        if str(entry.get("type")).strip().casefold() != "tmpfs":
+            continue
+        options = entry.get("tmpfsOptions")
+        given = table(options).get("sizeBytes")
+        if known(options) and known(given) and not 0 < (number(given) or 0) <= most * 1024**2:
+            yield Finding(path=(*spec.path, "mounts", index, "tmpfsOptions"), problem=problem, remedy=remedy)
+
+
+# The names that this project gives to the volumes that a seed fills (components/service.py).
+_DELIVERED: Final = re.compile(r"(?:^|-)(?:secrets|config-files|secrets-files)$")
 
 
 def _delivered(spec: Spec, _config: Config) -> Iterator[Finding]:
     if spec.short:
         return
-    for index, item in enumerate(items(spec.props.get("mounts"))):
-        entry = table(item)
-        target = entry.get("target")
-        if not isinstance(target, str) or not known(entry.get("readOnly")):
+    for mount in mounts(spec):
+        if mount.read_only in (True, UNKNOWN):
             continue
-        parts = clean(target, links=True) or ()
-        if parts[:2] in (("run", "config"), ("run", "secrets")) and entry.get("readOnly") is not True:
+        parts = clean(mount.target, links=True) or ()
+        there = parts[:2] in (("run", "config"), ("run", "secrets")) or (mount.target and parts in ((), ("run",)))
+        if there or (mount.kind == "volume" and _DELIVERED.search(mount.source)):
             yield Finding(
-                path=(*spec.path, "mounts", index, "readOnly"),
+                path=(*mount.path[:-1], "readOnly") if isinstance(mount.path[-1], str) else mount.path,
                 problem="lets the app change the configuration or the secrets that it was given",
                 remedy="Mount it read-only; the seed container alone writes there",
             )
@@ -421,7 +519,7 @@ RULES: Final = (
         settings={
             "allowed": texts_setting(
                 "Devices that a container may have, as shell patterns.",
-                ["/dev/net/tun", "/dev/dri/renderD[0-9]*", "/dev/dri/card[0-9]*", "/dev/kfd"],
+                ["/dev/net/tun", "/dev/dri/renderD[0-9]*", "/dev/dri/card[0-9]*", "/dev/dri/by-path/*", "/dev/kfd"],
             )
         },
         benchmarks=("CIS 5.18",),
@@ -439,7 +537,7 @@ RULES: Final = (
         description="No mount is passed on between a container and the host.",
         remediation="Remove `propagation`: it is rprivate then.",
         severity=Severity.HIGH,
-        judge=_each(_shared),
+        judge=_shared,
         benchmarks=("CIS 5.20",),
     ),
     Rule(
@@ -461,7 +559,17 @@ RULES: Final = (
         remediation="Add size=…, such as size=64m.",
         severity=Severity.MEDIUM,
         judge=_each(_tmpfs),
+        settings={
+            "most": {"type": "number", "default": 16384, "description": "Mebibytes that one tmpfs may have, at most."}
+        },
         benchmarks=("CIS 5.11",),
+    ),
+    Rule(
+        name="no-engine-extension",
+        description="No engine plugin and no builder is declared: each has the host's rights and no rule judges it.",
+        remediation="Remove it: use local volumes, and images from a registry.",
+        severity=Severity.CRITICAL,
+        judge=_extensions,
     ),
     Rule(
         name="read-only-configuration",

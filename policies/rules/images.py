@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from pulumi_policy import Severity
 
-from policies.rules.containers import items, specs
-from policies.rules.props import Path
+from policies.rules.configuration import texts
+from policies.rules.containers import items, specs, table
+from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import Reference, is_id, parse
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
+from policies.rules.rule import DEVELOPMENT, EXCUSED, Config, Finding, Judge, Resource, Rule, Stack, texts_setting
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
@@ -46,10 +47,8 @@ def _pinned(reference: Reference, _resource: Resource, _config: Config) -> Itera
         yield "is not pinned by digest: what it means can change overnight", "Write tag and digest, name:tag@sha256:…"
 
 
-_MOVING: Final = re.compile(
-    r"latest|stable|edge|main|master|dev(?:el(?:op(?:ment)?)?)?|nightly|testing|unstable|rolling|release|beta|alpha|rc|"
-    r"(?:latest|nightly|edge|develop|unstable)[.-].*"
-)
+# A version has a digit; `latest` anywhere in a tag moves.
+_MOVING: Final = re.compile(r"\D*|(?:.*[._-])?(?:latest|nightly|edge|develop|unstable|lts)(?:[._-].*)?")
 
 
 def _tagged(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
@@ -92,6 +91,38 @@ _DEVELOPMENT: Final[dict[str, Any]] = texts_setting(
     "Stacks that may run images of a registry on loopback: that key of policies/config.yaml.", []
 )
 
+
+def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
+    """Containers with an exception for one image that run another.
+
+    An image's id names no repository, so a rule of one resource cannot tell; what the property is made from does.
+    """
+    pulled = {one.name: one.props.get("name") for one in stack.of("RemoteImage")}
+    wanted = table(config.get(EXCUSED))
+    for one in stack.of("Container"):
+        allowed = texts(wanted.get(one.name))
+        if not allowed:
+            continue
+        image = one.props.get("image")
+        named: list[Value] = [image] if isinstance(image, str) and not is_id(image) else []
+        named += [pulled.get(source) for source in one.sources.get("image", frozenset()) if source in pulled]
+        unknown = UNKNOWN in named or (image is UNKNOWN and not named)
+        right = named and all(
+            isinstance(text, str) and any(_runs(parse(text), repository) for repository in allowed) for text in named
+        )
+        if not right and not unknown:
+            yield Finding(
+                path=("image",),
+                problem="is not the image that its exceptions in policies/config.yaml are for, or cannot be told",
+                remedy="Take the image by a RemoteImage of that repository, or write exceptions for this one",
+                resource=one,
+            )
+
+
+def _runs(reference: Reference, repository: str) -> bool:
+    return reference.is_of(repository) or reference.repository.endswith(f"/{repository}")  # of a mirror
+
+
 RULES: Final = (
     Rule(
         name="image-digest",
@@ -123,6 +154,21 @@ RULES: Final = (
             DEVELOPMENT: _DEVELOPMENT,
         },
         benchmarks=("CIS 4.2", "OWASP 13"),
+    ),
+    Rule(
+        name="image-of-an-exception",
+        description="A container with exceptions for one image runs that image: only that was looked at.",
+        remediation="Run the image that the exception names, or have an exception for this one reviewed.",
+        severity=Severity.HIGH,
+        judge_stack=_excused,
+        settings={
+            EXCUSED: {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "default": {},
+                "description": "Of each container the repositories that its exceptions name: from those of the file.",
+            }
+        },
     ),
     Rule(
         name="no-retired-image",

@@ -6,6 +6,7 @@ ids of containers can be unknown: what is unknown is judged by `up`, which sees 
 seen from here: what a container's own firewall does, and what the host routes.
 """
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -43,16 +44,22 @@ def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
     development = resource.stack in texts(config.get(DEVELOPMENT))
     allowed = {number(one) for one in items(config.get("ports"))}
     published = list(_published(resource))
-    if len(published) > len(allowed):
+    numbers = {number(port.get(key)) for _, port in published for key in ("external", "publishedPort")} - {None}
+    if len(numbers) > len(allowed):
         yield Finding(
             path=published[-1][0],
             problem="is one port more than there are on the list",
             remedy="Publish 80 and 443 alone",
         )
     for path, port in published:
+        key = "publishedPort" if resource.kind == "Service" else "external"
+        if port.get(key) is None and UNKNOWN not in port.values():
+            yield Finding(
+                path=(*path, key), problem="is not given: the engine takes any port that is free", remedy="Give it"
+            )
         for key in ("external", "publishedPort"):
             value = port.get(key)
-            if key not in port or not known(value):
+            if value is None or not known(value):
                 continue
             found = number(value)
             if found not in allowed and not (development and found is not None and found >= 1024):
@@ -94,6 +101,13 @@ def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
             problem="names no network: the engine then uses its default bridge, where all reach all",
             remedy=remedy,
         )
+    # The provider attaches `networksAdvanced` beside it, and the engine takes a network's name or id here as well.
+    if text and text not in {*_DEFAULT_BRIDGES, "none", "host"} and not text.startswith("container:"):
+        yield Finding(
+            path=("networkMode",),
+            problem="is a network by name or id, past the table of who is on which",
+            remedy="Attach it by `networksAdvanced`",
+        )
     for index, item in enumerate(items(attached)):
         name = table(item).get("name")
         if isinstance(name, str) and name.strip().casefold() in _DEFAULT_BRIDGES:
@@ -128,6 +142,24 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             problem="leaves the address range to the engine, which may take one of the home's",
             remedy="Cut it from `nexus:networks.pool`",
         )
+    for item in items(props.get("ipamConfigs")):
+        subnet = table(item).get("subnet")
+        if isinstance(subnet, str) and not _private_range(subnet):
+            yield Finding(
+                path=("ipamConfigs",),
+                problem="has a range that is not a small private one of IPv4",
+                remedy="Cut it from `nexus:networks.pool`",
+            )
+    if known(props.get("ipamDriver")) and props.get("ipamDriver") not in (None, "", "default"):
+        yield Finding(path=("ipamDriver",), problem="is not the engine's own", remedy="Take it out")
+    allowed = texts(config.get("options"))
+    for key in table(props.get("options")):
+        if key not in allowed:
+            yield Finding(
+                path=("options", key),
+                problem="changes how the network is joined to the host and to others",
+                remedy="Take it out, or add it to this rule's settings with a review",
+            )
     open_ones = texts(config.get("open"))
     if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
         yield Finding(
@@ -141,6 +173,18 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             problem="is on, and the network is meant to have a way out",
             remedy="Take it out of this rule's settings where that has changed",
         )
+
+
+def _private_range(subnet: str) -> bool:
+    try:
+        found = ipaddress.IPv4Network(subnet.strip(), strict=False)
+    except ValueError:
+        return False
+    return found.prefixlen >= _WIDEST and any(found.subnet_of(one) for one in _PRIVATE)
+
+
+_WIDEST: Final = 16
+_PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 
 def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -157,6 +201,13 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
                 remedy="Add a row to components/networks.py and to `table` in this rule's settings",
                 resource=network,
             )
+    for one in stack.of("Service"):
+        yield Finding(
+            path=("taskSpec",),
+            problem="is a Swarm service, whose networks the table does not have",
+            remedy="Declare a container",
+            resource=one,
+        )
     for one in stack.of("Container"):
         given = one.props.get("networksAdvanced")
         if given is UNKNOWN:
@@ -213,7 +264,10 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
         if target not in there:
             continue
         sources = one.sources.get("networkMode")
-        elsewhere = sources is not None and target not in sources
+        physical = next((box.props.get("name") for box in stack.of("Container") if box.name == target), None)
+        named = isinstance(mode, str) and mode.strip() == f"container:{physical}"
+        # An id says nothing by itself: what the property is made from has to be that container, and no other.
+        elsewhere = sources != {target} if sources else mode is not UNKNOWN and not named
         if (mode is not UNKNOWN and not rides) or elsewhere:
             yield Finding(
                 path=("networkMode",),
@@ -284,7 +338,10 @@ RULES: Final = (
         remediation="Set `internal`, driver bridge and an address range; take attachable, ingress and ipv6 out.",
         severity=Severity.HIGH,
         judge=_network,
-        settings={"open": texts_setting("Logical names of the networks that are meant to have a way out.")},
+        settings={
+            "open": texts_setting("Logical names of the networks that are meant to have a way out."),
+            "options": texts_setting("Options of the bridge driver that a network may have."),
+        },
         benchmarks=("OWASP 5",),
     ),
     Rule(

@@ -1,4 +1,4 @@
-"""A host's paths as they would be on a usual Linux host: what `..`, links and /proc make of them. No rule is here."""
+"""Paths and file systems of a usual Linux host: what `..`, links and /proc make of them. No rule is here."""
 
 import re
 from collections.abc import Mapping
@@ -11,6 +11,13 @@ _LINKS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 }
 _PROCESS: Final = re.compile(r"self|thread-self|\d+")
 _PROCESS_DOORS: Final = frozenset({"cwd", "fd", "map_files"})
+
+NETWORKED: Final = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|sshfs|fuse\.\S+|ceph(?:fs)?|glusterfs|9p|davfs\d?|rclone|lustre|beegfs|afs|gfs2|ocfs2|"
+    r"orangefs|curlftpfs|moosefs",
+    re.IGNORECASE,
+)
+"""Types of file systems that lie on another host: a path there is none of this one."""
 
 
 def clean(path: str, *, links: bool) -> tuple[str, ...] | None:

@@ -53,7 +53,8 @@ def parse(text: str) -> Reference:
 
 def _names_registry(path: str) -> bool:
     first, slash, _ = path.partition("/")
-    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+    # As the distribution project's splitDockerDomain: capitals cannot stand in a repository.
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
 
 
 def is_id(text: str) -> bool:

@@ -6,6 +6,8 @@ by themselves: they need limits and log rotation, but no health check and no res
 whether a limit suits the app, and whether a health check notices what ails it.
 """
 
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -70,7 +72,8 @@ def _cpu(resource: Resource, _config: Config) -> Iterator[Finding]:
     if resource.kind != "Container":
         return
     quota = resource.props.get("cpuQuota")
-    by_quota = quota not in (None, UNKNOWN) and _positive(quota) and _positive(resource.props.get("cpuPeriod"))
+    period = resource.props.get("cpuPeriod")
+    by_quota = quota not in (None, UNKNOWN) and _positive(quota) and (period is None or _positive(period))
     if not by_quota and not _positive(resource.props.get("cpus")):
         yield Finding(
             path=("cpus",), problem="is no limit: one app can take every processor", remedy='Give it, such as "1.0"'
@@ -84,7 +87,7 @@ def _processes(resource: Resource, config: Config) -> Iterator[Finding]:
         return
     entries = [table(item) for item in items(given)]
     found = [one.get("hard") for one in entries if str(one.get("name")).strip().casefold() == "nproc"]
-    if not any(not known(hard) or 0 < (number(hard) or 0) <= most for hard in found):
+    if not found or not all(not known(hard) or 0 < (number(hard) or 0) <= most for hard in found):
         yield Finding(
             path=("ulimits",),
             problem="has no limit of processes (nproc), or one without end",
@@ -92,15 +95,23 @@ def _processes(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
-_ROTATION: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
-    "max-size": (re.compile(r"[1-9]\d*[kmg]b?", re.IGNORECASE), "10m"),
-    "max-file": (re.compile(r"[1-9]\d*"), "3"),
-}
-"""Options of a log driver that keeps logs: what a value must look like, and what a remediation sets."""
+_ROTATION: Final[Mapping[str, str]] = {"max-size": "10m", "max-file": "3"}
+"""Options of a log driver that keeps logs, and what a remediation sets."""
+_BY_ITSELF: Final = "local"
+"""The driver that rotates also without options (20m, 5 files)."""
 
 
-def _rotated(driver: Value, options: Value, drivers: Value, path: Path) -> Iterator[Finding]:
-    names = texts(drivers)
+def _amount(value: Value, driver: str) -> float:
+    """A size in bytes or a number of files; 0 where it is none."""
+    if value is None and driver == _BY_ITSELF:
+        return 1
+    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    found = re.fullmatch(r"(\d+)([kmg]?)b?", text.strip().casefold()) if isinstance(text, str) else None
+    return float(found[1]) * 1024 ** " kmg".index(found[2] or " ") if found else 0
+
+
+def _rotated(driver: Value, options: Value, config: Config, path: Path) -> Iterator[Finding]:
+    names = texts(config.get("drivers"))
     name = driver.strip().casefold() if isinstance(driver, str) else ""
     if known(driver) and name not in names:
         yield Finding(
@@ -112,27 +123,26 @@ def _rotated(driver: Value, options: Value, drivers: Value, path: Path) -> Itera
     if not known(options):
         return
     given = table(options)
-    for key, (shape, _) in _ROTATION.items():
-        value = given.get(key)
-        if known(value) and not (isinstance(value, str) and shape.fullmatch(value.strip())):
-            yield Finding(
-                path=(*path, "logOpts" if not path else "options"),
-                problem="lets a log grow until the disk is full",
-                remedy="Give max-size and max-file, such as 10m and 3",
-            )
-            return
+    amounts = [_amount(given.get(key), name) for key in _ROTATION if known(given.get(key))]
+    whole = math.prod(amounts) if len(amounts) == len(_ROTATION) else min(amounts, default=1)
+    if not 0 < whole <= (number(config.get("most")) or 0) * 1024**2:
+        yield Finding(
+            path=(*path, "logOpts" if not path else "options"),
+            problem="lets a log grow until the disk is full",
+            remedy="Give max-size and max-file, such as 10m and 3",
+        )
 
 
 def _logs(resource: Resource, config: Config) -> Iterator[Finding]:
     if resource.kind == "Container":
-        yield from _rotated(resource.props.get("logDriver"), resource.props.get("logOpts"), config.get("drivers"), ())
+        yield from _rotated(resource.props.get("logDriver"), resource.props.get("logOpts"), config, ())
     elif resource.kind == "Service" and any(specs(resource)):
         driver = table(resource.props.get("taskSpec")).get("logDriver")
         if known(driver):
             yield from _rotated(
                 table(driver).get("name"),
                 table(driver).get("options"),
-                config.get("drivers"),
+                config,
                 ("taskSpec", "logDriver"),
             )
 
@@ -145,11 +155,12 @@ def _rotation(resource: Resource, config: Config) -> dict[str, Value]:
     if UNKNOWN in table(options).values():
         return {}
     rotated: dict[str, Value] = dict(table(options))
-    for key, (shape, default) in _ROTATION.items():
-        value = rotated.get(key)
-        if not (isinstance(value, str) and shape.fullmatch(value.strip())):
+    for key, default in _ROTATION.items():
+        if _amount(rotated.get(key), "") == 0:
             rotated[key] = default
-    return {"logDriver": driver or "json-file", "logOpts": rotated}
+    changed: dict[str, Value] = {"logDriver": driver or "json-file", "logOpts": rotated}
+    enough = not any(_rotated(changed["logDriver"], rotated, config, ()))
+    return changed if enough else {**changed, "logOpts": {**rotated, **_ROTATION}}
 
 
 def _restart(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -163,14 +174,53 @@ def _restart(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
+# A command that always ends well, and a script whose last one does.
 _IDLE: Final = re.compile(
-    r"(?:.*(?:\|\||;)\s*)?(?:/bin/|/usr/bin/)?(?:true|:|exit(?:\s+0)?|echo\b.*)\s*;?", re.DOTALL
+    r"(?:.*(?:\|\||;|\n|\()\s*)?(?:[\w/]*/)?"
+    r"(?:true|:|exit(?:\s+0)?|return\s+0|echo\b[^|&;]*|printf\b[^|&;]*|sleep\s+\S+)[\s;)]*",
+    re.DOTALL,
 )
+_SWALLOWED: Final = re.compile(r".*[^|]\|\s*(?:cat|tee\b.*|true|head\b.*|tail\b.*|wc\b.*|sort\b.*)\s*", re.DOTALL)
+_SHELLS: Final = frozenset({"sh", "ash", "bash", "dash", "zsh"})
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+")
+_SECONDS_OF: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def _health(resource: Resource, _config: Config) -> Iterator[Finding]:
-    check = resource.props.get("healthcheck")
-    if not known(check):
+def _cannot_fail(words: list[str]) -> bool:
+    """Whether a check, without its first word, ends well whatever the app does."""
+    name = words[0].rpartition("/")[2]
+    if name == "env":
+        rest = [word for word in words[1:] if "=" not in word]
+        return bool(rest) and _cannot_fail(rest)
+    if name in _SHELLS:
+        scripts = [word for option, word in itertools.pairwise(words) if re.fullmatch(r"-\w*c", option)]
+        return bool(scripts) and _script_cannot_fail(scripts[0])
+    return name in ("true", ":", "echo", "printf", "sleep", "cat", "ls")
+
+
+def _script_cannot_fail(script: str) -> bool:
+    text = re.sub(r"(?:^|(?<=\s))#.*", "", script).strip()
+    if re.search(r"\b(?:exit|return)\s+[1-9]|\bset\s+-\w*e", text):
+        return False
+    return bool(_IDLE.fullmatch(text) or _SWALLOWED.fullmatch(text))
+
+
+def _seconds(value: Value) -> float:
+    """A duration in Go's form; 0 where it is none."""
+    text = value.strip() if isinstance(value, str) else ""
+    if not _DURATION.fullmatch(text):
+        return 0
+    return sum(float(amount) * _SECONDS_OF[unit] for amount, unit in re.findall(r"([\d.]+)([a-zµ]+)", text))
+
+
+def _health(resource: Resource, config: Config) -> Iterator[Finding]:
+    holder = next((spec for spec in specs(resource)), None)
+    if holder is None or holder.short:
+        return
+    name = "healthCheck" if "healthCheck" in holder.props else "healthcheck"
+    path: Path = (*holder.path, name)
+    check = holder.props.get(name)
+    if not known(check) or (holder.swarm and check is None):  # the image of a service may have one
         return
     given = table(check)
     tests = given.get("tests")
@@ -180,30 +230,43 @@ def _health(resource: Resource, _config: Config) -> Iterator[Finding]:
     first = words[0].strip().upper() if words else ""
     if first not in ("CMD", "CMD-SHELL") or len(words) < 2:
         yield Finding(
-            path=("healthcheck", "tests"),
+            path=(*path, "tests"),
             problem="is no health check: nobody learns that the app is ill",
             remedy="Give CMD or CMD-SHELL and what asks the app itself",
         )
         return
-    if _IDLE.fullmatch(" ".join(words[1:]).strip()):
+    # Of CMD-SHELL only the first word is the script; what follows are its parameters.
+    if _script_cannot_fail(words[1]) if first == "CMD-SHELL" else _cannot_fail(words[1:]):
         yield Finding(
-            path=("healthcheck", "tests"),
+            path=(*path, "tests"),
             problem="cannot fail",
             remedy="Ask the app itself, and let the answer count",
         )
+    if holder.swarm:
+        return
+    most = number(config.get("slowest")) or 0
     for key in ("interval", "timeout", "startPeriod"):
         value = given.get(key)
-        if known(value) and not (isinstance(value, str) and re.search(r"[1-9]", value)):
+        if known(value) and not 0 < _seconds(value) <= most:
             yield Finding(
-                path=("healthcheck", key), problem="is not given", remedy="Give it in Go's form, such as 1m30s"
+                path=(*path, key),
+                problem="is not given, or longer than anybody waits",
+                remedy="Give it in Go's form, such as 1m30s",
             )
-    if not _positive(given.get("retries")):
-        yield Finding(path=("healthcheck", "retries"), problem="is not given", remedy="Give it, such as 3")
+    retries = given.get("retries")
+    if known(retries) and not 0 < (number(retries) or 0) <= _RETRIES:
+        yield Finding(path=(*path, "retries"), problem="is not given, or never ends", remedy="Give it, such as 3")
+
+
+_RETRIES: Final = 100
+"""Failures in a row after which an app counts as ill, at most."""
 
 
 def _awaited(resource: Resource, _config: Config) -> Iterator[Finding]:
-    for key in ("wait", "mustRun"):
+    for key in ("wait", "mustRun", "start"):
         value = resource.props.get(key)
+        if key == "start" and value is None:
+            continue  # the provider's default is to start it
         if known(value) and not on(value):
             yield Finding(
                 path=(key,),
@@ -214,6 +277,9 @@ def _awaited(resource: Resource, _config: Config) -> Iterator[Finding]:
 
 def _grace(resource: Resource, config: Config) -> Iterator[Finding]:
     least = number(config.get("least")) or 0
+    signal = resource.props.get("stopSignal")
+    if isinstance(signal, str) and signal.strip().upper().removeprefix("SIG") in ("KILL", "9"):
+        yield Finding(path=("stopSignal",), problem="ends the app at once: databases break", remedy="Take it out")
     for key in ("stopTimeout", "destroyGraceSeconds"):
         value = resource.props.get(key)
         if known(value) and (number(value) or 0) < least:
@@ -235,7 +301,7 @@ def _init(resource: Resource, _config: Config) -> Iterator[Finding]:
         yield Finding(
             path=("init",),
             problem="is not on: what ended stays in the process table, and signals may not arrive",
-            remedy="Set it, unless the entry point is an init itself",
+            remedy="Set it, or write the entry point where it is an init itself, such as /init",
         )
 
 
@@ -280,7 +346,10 @@ RULES: Final = (
         severity=Severity.MEDIUM,
         judge=_logs,
         remedy=_rotation,
-        settings={"drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"])},
+        settings={
+            "drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"]),
+            "most": {"type": "number", "default": 1024, "description": "Mebibytes of one container's logs, at most."},
+        },
         benchmarks=("CIS 2.13",),
     ),
     Rule(
@@ -300,7 +369,14 @@ RULES: Final = (
         description="Every long-running container has a health check that can fail, with its times written down.",
         remediation="Set `healthcheck` with tests, interval, timeout, startPeriod and retries.",
         severity=Severity.MEDIUM,
-        judge=_containers(_health, short=False),
+        judge=_health,
+        settings={
+            "slowest": {
+                "type": "number",
+                "default": 900,
+                "description": "Seconds that an interval, a timeout or a start period may take, at most.",
+            }
+        },
         benchmarks=("CIS 4.6", "CIS 5.27"),
     ),
     Rule(

@@ -33,6 +33,9 @@ DOCKER: Final = ("docker:",)
 DEVELOPMENT: Final = "development-stacks"
 """The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml."""
 
+EXCUSED: Final = "excused"
+"""The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
+
 Config = Mapping[str, Value]
 """A rule's own configuration, as the engine hands it over."""
 

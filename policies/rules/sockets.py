@@ -33,7 +33,7 @@ from pulumi_policy import Severity
 
 from policies.rules import proxies
 from policies.rules.configuration import UnreadableError, files, member, settings, texts
-from policies.rules.paths import clean
+from policies.rules.paths import NETWORKED, clean
 from policies.rules.props import ARGUMENTS, ENVIRONMENT, UNKNOWN, Entry, Path, Value, safe_name, walk
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 
@@ -124,7 +124,6 @@ _REMEDY: Final = "Take it out; what needs the engine's API asks a socket proxy o
 _HOST_PATHS: Final = frozenset({"hostpath", "source", "src", "volumename"})
 _DRIVER_OPTIONS: Final = frozenset({"driveropts", "driveroptions"})
 _HOST_VARIABLES: Final = frozenset({"DOCKER_HOST", "CONTAINER_HOST", "CONTAINERD_ADDRESS", "PODMAN_HOST"})
-_REMOTE_TYPES: Final = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|sshfs|ceph|glusterfs|9p", re.IGNORECASE)
 
 
 def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
@@ -153,6 +152,7 @@ def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
                 problem=found.value,
                 remedy=_REMEDY,
                 note=note,
+                value="/" + "/".join(clean(entry.value.rpartition("=")[2], links=False) or ()),
                 excusable=resource.kind == "Container" and _excusable(entry, found),
             )
 
@@ -219,13 +219,16 @@ def _named(text: str) -> Reach | None:
 def _driver_option(entry: Entry, text: str) -> Reach | None:
     """A volume driver's option: `device=/run`, also `o=bind,device=/run`, and the layers of an overlay."""
     flags = str(entry.holder.get("o")).casefold()
-    if _REMOTE_TYPES.fullmatch(str(entry.holder.get("type")).strip()) and "bind" not in flags:
+    if NETWORKED.fullmatch(str(entry.holder.get("type")).strip()) and "bind" not in flags:
         return None  # the device is a path on another host; a bind would ignore the type
     for piece in text.split(","):
         for word in (piece, *piece.rpartition("=")[2].split(":")):
             if (found := reach(word)) is not None:
                 return found
-    return None
+    # The engine mounts from its own working directory, which is the host's root.
+    device = text.strip() if entry.path[-1] == "device" else re.sub(r".*(?:^|,)device=", "", text).partition(",")[0]
+    relative = device and not device.startswith("/") and (entry.path[-1] == "device" or "device=" in text)
+    return reach(f"/{device}") if relative else None
 
 
 def _bind_arguments(entry: Entry) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from policies.config import configure, read
 from policies.judge import judge as judge_stack
 from policies.rules import RULES as ALL
 from policies.rules import data
+from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Stack
 from tests.components.stacks import CHOICES
 from tests.policies.harness import CONTAINER, UNKNOWN, VOLUME, Json, Props, container, judge, rules_of, volume
@@ -29,7 +30,9 @@ def unprotected(name: str) -> Stack:
 
 @pytest.mark.parametrize(
     "name",
-    [one.name for one in declared("dev").resources if one.type.startswith("random:") or one.name == "volume-data"],
+    sorted(
+        one.name for one in declared("dev").resources if one.type.startswith("random:") or one.name == "volume-data"
+    ),
 )
 def test_what_cannot_be_made_again_is_protected(name: str) -> None:
     assert [one.rule for one in judged(unprotected(name), data.RULES).violations] == ["protected-data"]
@@ -64,10 +67,67 @@ def test_databases_lie_on_no_network_file_system(changes: Props) -> None:
     assert media & RULES == {"protected-data"}
 
 
-def test_a_mount_with_a_driver_of_its_own() -> None:
-    mount: Props = {"type": "volume", "source": "x", "target": "/config", "volumeOptions": {"driverName": "rclone"}}
-    assert rules_of(judge(container(mounts=[mount]))) == {"local-databases"}
-    assert judge(container(mounts=[mount | {"target": "/data"}])) == []
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "mounts": [
+                {"type": "volume", "source": "x", "target": "/config", "volumeOptions": {"driverName": "rclone"}}
+            ]
+        },
+        {
+            "mounts": [
+                {"type": "volume", "source": "x", "target": "/x", "volumeOptions": {"driverOptions": {"o": "x"}}}
+            ]
+        },
+        {"mounts": [{"type": "volume", "target": "/config"}]},
+        {"mounts": [{"type": "Volume", "source": " ", "target": "/config"}]},
+        {"volumes": [{"containerPath": "/config"}]},
+        {"volumes": [":/config"]},
+    ],
+    ids=str,
+)
+def test_no_mount_makes_a_volume(changes: Props) -> None:
+    assert rules_of(judge(container(**changes))) == {"named-volumes"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mounts": [{"type": "volume", "source": UNKNOWN, "target": "/config"}]},
+        {"mounts": [{"type": "volume", "source": "x", "target": "/x", "volumeOptions": {"noCopy": True}}]},
+        {"volumes": [{"volumeName": UNKNOWN, "containerPath": "/config"}]},
+        {"volumes": [UNKNOWN]},
+        {"mounts": [UNKNOWN]},
+        {"mounts": [{"type": UNKNOWN, "source": UNKNOWN, "target": "/x"}]},
+    ],
+    ids=str,
+)
+def test_a_volume_by_its_name_passes(changes: Props) -> None:
+    assert judge(container(**changes)) == []
+
+
+def mounting(**mount: object) -> Stack:
+    """The declared platform, where Sonarr mounts this and nothing else."""
+    return changed(declared("dev"), "sonarr-container", mounts=[{"type": "volume", "target": "/config", **mount}])
+
+
+def test_each_volume_is_one_of_the_stacks() -> None:
+    named = {one.name: one.props["name"] for one in declared("dev").of("Volume")}
+    media, own = named["volume-data"], named["volume-sonarr-config"]
+    assert isinstance(media, str)
+    assert isinstance(own, str)
+    refused = [mounting(source="somewhere-else"), mounting(source=media), mounting(source=media, target="/data/../x")]
+    for stack in refused:
+        assert [one.rule for one in judged(stack, data.RULES).violations] == ["declared-volumes"]
+    for stack in (mounting(source=own), mounting(source=media, target="/data"), mounting(source=PLAIN_UNKNOWN)):
+        assert judged(stack, data.RULES).violations == ()
+
+
+def test_a_volume_that_is_gone_from_the_stack_is_missed() -> None:
+    stack = declared("dev")
+    left = Stack(name="dev", resources=tuple(one for one in stack.resources if one.name != "volume-sonarr-config"))
+    assert "declared-volumes" in [one.rule for one in judged(left, data.RULES).violations]
 
 
 @pytest.mark.parametrize("changes", [{}, {"driver": None}, {"driver": UNKNOWN}, {"driverOpts": UNKNOWN}], ids=str)

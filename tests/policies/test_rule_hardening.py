@@ -78,16 +78,21 @@ BROKEN: Final[dict[str, list[Props]]] = {
         for value in (
             "seccomp=unconfined", "seccomp:unconfined", "SECCOMP=Unconfined", "apparmor=unconfined",
             "apparmor:unconfined", "label=disable", "label:disable", "systempaths=unconfined",
-            " seccomp = unconfined",
+            " seccomp = unconfined", 'seccomp={"defaultAction":"SCMP_ACT_ALLOW"}', "seccomp={", "seccomp={}",
+            "disable", "label=type:spc_t", "label:type:unconfined_t", "writable-cgroups", "writable-cgroups=true",
+            "seccomp=", "systempaths=x", "apparmor=",
         )
     ],
     "read-only-root": each("readOnly", False, None, "true", 1, 0),
     "no-root-user": each("user",
             None, "", "0", "0:0", "0:1000", "root", "ROOT", "root:root", "00", "+0", "0x0", "-0", "jellyfin",
             "www-data:1000", ":1000", " 0", 0),
-    "no-root-group": each("groupAdds", ["0"], ["root"], ["docker"], ["00"], [UNKNOWN, "video"], [0]),
+    "no-engine-extension": [],
+    "no-root-group": each("user", "1000:root", "1000:docker", "1000: docker")
+    + each("groupAdds", ["0"], ["root"], ["docker"], ["00"], [UNKNOWN, "video"], [0]),
     "no-host-network": [
         {"networkMode": "host"}, {"networkMode": "HOST"}, {"networkMode": " host "},
+        {"networksAdvanced": [{"id": "host"}]},
         {"networksAdvanced": [{"name": "host"}]}, {"networksAdvanced": [{"name": UNKNOWN}, {"name": "Host"}]},
     ],
     "no-shared-namespace": [
@@ -103,7 +108,9 @@ BROKEN: Final[dict[str, list[Props]]] = {
         )
     ]
     + each("devices", ["/dev/sda:/dev/x"], [UNKNOWN, {"hostPath": "/dev/kvm"}])
-    + each("deviceCgroupRules", ["c 1:1 rwm"]),
+    + each("deviceCgroupRules", ["c 1:1 rwm"])
+    + each("deviceRequests", [{"driver": "cdi", "deviceIds": ["vendor.com/disk=sda"]}])
+    + each("gpus", "driver=cdi,device=vendor.com/disk=sda"),
     "no-sensitive-host-path": [
         bind(path)
         for path in (
@@ -111,6 +118,8 @@ BROKEN: Final[dict[str, list[Props]]] = {
             "/lib/modules",
             "/sys", "/sys/fs/cgroup", "/proc/sys", "/dev", "/var/lib/docker", "/var/lib/docker/volumes",
             "/var/lib/kubelet", "/var/lib/containerd", "/var/log", "/root/.ssh", "/srv/./../sbin",
+            "/home/me/.ssh", "/home/me/.local/share/docker", "/home/me/x/../.ssh", "/run/media", "/run/media/disk",
+            "/var/snap/docker/common/var-lib-docker", "/sysroot/etc", "/host_mnt/etc", "/var/roothome",
         )
     ]
     + [
@@ -118,6 +127,8 @@ BROKEN: Final[dict[str, list[Props]]] = {
         {"volumes": [{"volumeName": "/etc", "containerPath": "/x"}]},
         {"volumes": ["/etc:/x:ro"]},
         {"mounts": [UNKNOWN, {"type": "bind", "source": "/etc", "target": UNKNOWN}]},
+        {"volumes": [{"hostPath": "/etc/localtime", "containerPath": "/etc/localtime"}]},
+        {"mounts": [{"type": "bind", "source": "/etc/localtime/../shadow", "target": "/x", "readOnly": True}]},
     ],
     "no-shared-propagation": [
         bind("/srv/media", bindOptions={"propagation": value}) for value in ("shared", "rshared", "RShared", "rslave")
@@ -129,15 +140,29 @@ BROKEN: Final[dict[str, list[Props]]] = {
     ],
     "sized-tmpfs": [
         *map(sized, ("", "mode=1777", "size=0", "nosize=1", "xsize=5m")),
+        *map(sized, ("size=64m,size=0", "size=900t", "size=100%", "size=9000g", "size=64x", "size=")),
         *each("tmpfs", {"/run": UNKNOWN, "/tmp": "noexec"}),
+        *each("mounts",
+                [{"type": "tmpfs", "target": "/x"}],
+                [{"type": "TMPFS", "target": "/x", "tmpfsOptions": {"mode": 1023}}],
+                [{"type": "tmpfs", "target": "/x", "tmpfsOptions": {"sizeBytes": 0}}],
+                [{"type": "tmpfs", "target": "/x", "tmpfsOptions": {"sizeBytes": 1e15}}]),
     ],
     "read-only-configuration": [
-        {"mounts": [{"type": "volume", "source": "v", "target": target, "readOnly": value}]}
+        bind("v", type="volume", target=target, readOnly=value)
         for target, value in (
             ("/run/secrets", False), ("/run/secrets", None), ("/run/config/", "true"), ("//run/./secrets/x", False),
-            ("/var/run/secrets", False),
+            ("/var/run/secrets", False), ("/run", False), ("/", None),
         )
-    ],
+    ]
+    + each("mounts",
+            [{"type": "volume", "source": "nexus-dev-secrets", "target": "/x", "readOnly": False}],
+            [{"type": "volume", "source": "nexus-dev-sonarr-config-files", "target": "/x", "readOnly": False}],
+            [{"type": "volume", "source": "sonarr-secrets-files", "target": "/x"}])
+    + each("volumes",
+            [{"volumeName": "nexus-dev-secrets", "containerPath": "/run/secrets", "readOnly": False}],
+            [{"volumeName": "nexus-dev-secrets", "containerPath": "/run/secrets"}],
+            ["nexus-dev-secrets:/run/secrets"], ["nexus-dev-secrets:/x:rw"]),
     "private-files": [
         {**ONE_SHOT, "uploads": [{"file": "/run/secrets/key", "content": "x", "permissions": mode}]}
         for mode in (None, "0444", "0644", "0440", "0404", "444", "0o644", "", "rw", 400)
@@ -152,8 +177,14 @@ def test_each_way_of_breaking_is_refused(rule: str, changes: Props) -> None:
     assert rule in rules_of(judge(container(**changes)))
 
 
+@pytest.mark.parametrize("kind", ["docker:index/plugin:Plugin", "docker:index/buildxBuilder:BuildxBuilder"])
+def test_what_runs_beside_the_engine_is_refused(kind: str) -> None:
+    assert "no-engine-extension" in rules_of(judge({"name": "docker.io/someone/plugin:1"}, kind))
+
+
 def test_every_rule_is_broken() -> None:
     assert BROKEN.keys() == RULES
+    assert [name for name, cases in BROKEN.items() if not cases] == ["no-engine-extension"]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +200,21 @@ def test_every_rule_is_broken() -> None:
         {"securityOpts": ["no-new-privileges"]},
         {"securityOpts": ["no-new-privileges=true", "apparmor=docker-default", "seccomp=/srv/profile.json"]},
         {"securityOpts": ["No-New-Privileges:True"]},
+        {"securityOpts": ["no-new-privileges=1", "label=level:s0:c100,c200", "label:type:container_t"]},
+        {"securityOpts": ["no-new-privileges", 'seccomp={"defaultAction":"SCMP_ACT_ERRNO","syscalls":[]}']},
+        {
+            "devices": [
+                {"hostPath": "/dev/dri/by-path/pci-0000:00:02.0-render", "containerPath": "/dev/dri/renderD128"}
+            ]
+        },
+        bind("/etc/localtime"),
+        bind("/usr/share/zoneinfo/Europe/Berlin"),
+        bind("/home/me/media"),
+        bind("/run/media/disk/media"),
+        {"volumes": ["/etc/timezone:/etc/timezone:ro"]},
+        {"mounts": [{"type": "tmpfs", "target": "/x", "tmpfsOptions": {"sizeBytes": 67108864}}]},
+        {"mounts": [{"type": "tmpfs", "target": "/x", "tmpfsOptions": UNKNOWN}]},
+        {"volumes": ["nexus-dev-secrets:/run/secrets:ro"]},
         {"user": "1000"},
         {"user": "65534:65534"},
         {"user": "472:0"},
@@ -229,16 +275,50 @@ def test_a_swarm_service_is_judged_as_well() -> None:
         assert rules_of(judge(swarm(**(GOOD_SERVICE | changes)), SERVICE)) & RULES == {rule}
     hosted = swarm(**GOOD_SERVICE)
     assert isinstance(hosted["taskSpec"], dict)
-    hosted["taskSpec"]["networksAdvanceds"] = [{"name": "host"}]
-    assert rules_of(judge(hosted, SERVICE)) & RULES == {"no-host-network"}
+    for key in ("name", "id"):
+        hosted["taskSpec"]["networksAdvanceds"] = [{key: "host"}]
+        assert rules_of(judge(hosted, SERVICE)) & RULES == {"no-host-network"}
+    contexts: list[Props] = [{"disable": True}, {"type": "spc_t"}]
+    for context in contexts:
+        loose = swarm(**GOOD_SERVICE, privileges={"seLinuxContext": context})
+        assert rules_of(judge(loose, SERVICE)) & RULES == {"no-unconfined-profile"}
 
 
-@pytest.mark.parametrize("device", ["/etc", "/var/lib/docker", "/srv/../boot"])
+@pytest.mark.parametrize("device", ["/etc", "/var/lib/docker", "/srv/../boot", "etc", "./root/.ssh", ".", "~/../etc"])
 def test_a_volume_that_binds_the_host_is_refused(device: str) -> None:
     bound = volume(driverOpts={"type": "none", "o": "bind", "device": device})
-    assert "no-sensitive-host-path" in rules_of(judge(bound, VOLUME, name="volume-data"))
+    assert {"no-sensitive-host-path", "no-engine-socket"} & rules_of(judge(bound, VOLUME, name="volume-data"))
     remote = volume(driverOpts={"type": "nfs", "o": "addr=192.0.2.1", "device": device})
     assert "no-sensitive-host-path" not in rules_of(judge(remote, VOLUME, name="volume-data"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "ext4", "device": "/dev/sda1", "o": "rw"},
+        {"type": "proc", "device": "proc"},
+        {"type": "Devtmpfs", "device": "x"},
+        {"type": "overlay", "device": "overlay", "o": "lowerdir=/etc:/opt/empty"},
+        {"type": "cgroup2", "device": "cgroup2"},
+    ],
+    ids=str,
+)
+def test_a_volume_that_mounts_the_hosts_devices_or_kernel_is_refused(options: Props) -> None:
+    found = rules_of(judge(volume(driverOpts=options), VOLUME, name="volume-data"))
+    assert "no-sensitive-host-path" in found
+
+
+@pytest.mark.parametrize("flags", ["bind,rshared", "bind, shared", "RSLAVE,bind"])
+def test_a_volume_that_passes_mounts_on_is_refused(flags: str) -> None:
+    bound = volume(driverOpts={"type": "none", "o": flags, "device": "/srv/media"})
+    assert "no-shared-propagation" in rules_of(judge(bound, VOLUME, name="volume-data"))
+
+
+def test_an_exception_is_for_looking_only() -> None:
+    entry: Props = {"resource": "sonarr", "value": "/sys", "reason": "it reads there", "until": "2999-01-01"}
+    assert judge(container(**bind("/sys")), config={"exceptions": [entry]}) == []
+    (left,) = judge(container(**bind("/sys", readOnly=False)), config={"exceptions": [entry]})
+    assert "Its exception does not go that far" in left.message
 
 
 KEYS: Final = (

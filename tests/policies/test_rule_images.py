@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -11,10 +12,12 @@ from policies.config import configure, read
 from policies.judge import judge as judge_stack
 from policies.rules import RULES as ALL
 from policies.rules import images
+from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
+from policies.rules.rule import Stack
 from tests.components.stacks import CHOICES
 from tests.policies.harness import SERVICE, UNKNOWN, Json, container, judge, rules_of
 from tests.policies.harness import service as swarm
-from tests.policies.platform import declared, judged
+from tests.policies.platform import changed, declared, judged
 
 RULES: Final = frozenset(rule.name for rule in images.RULES)
 REMOTE: Final = "docker:index/remoteImage:RemoteImage"
@@ -40,6 +43,15 @@ def refused(reference: Json, *, stack: str = "prod") -> set[str]:
         (f"busybox:Latest{DIGEST}", {"image-version-tag"}),
         (f"ghcr.io/a/b:nightly{DIGEST}", {"image-version-tag"}),
         (f"ghcr.io/a/b:nightly-2026{DIGEST}", {"image-version-tag"}),
+        *(
+            (f"ghcr.io/a/b:{tag}{DIGEST}", {"image-version-tag"})
+            for tag in ("lts", "4-latest", "amd64-latest", "alpine")
+        ),
+        *(
+            (f"ghcr.io/a/b:{tag}{DIGEST}", {"image-version-tag"})
+            for tag in ("version-latest", "canary", "preview", "v")
+        ),
+        (f"EVIL/x/y:1.0{DIGEST}", {"image-registry"}),
         ("busybox", {"image-digest", "image-version-tag"}),
         ("busybox:latest", {"image-digest", "image-version-tag"}),
         (f"evil.example/library/busybox:1.37{DIGEST}", {"image-registry"}),
@@ -61,7 +73,8 @@ def test_what_is_refused(reference: str, rules: set[str]) -> None:
 
 
 def test_every_rule_refuses_something() -> None:
-    assert {"image-digest", "image-version-tag", "image-registry", "no-retired-image"} == RULES
+    of_a_stack = {rule.name for rule in images.RULES if rule.judge_stack}
+    assert {"image-digest", "image-version-tag", "image-registry", "no-retired-image"} == RULES - of_a_stack
 
 
 @pytest.mark.parametrize(
@@ -72,6 +85,7 @@ def test_every_rule_refuses_something() -> None:
         f"index.docker.io/library/busybox:1.37{DIGEST}",
         f"registry-1.docker.io/library/busybox:1.37{DIGEST}",
         f"GHCR.io/a/b:1{DIGEST}",
+        *(f"ghcr.io/a/b:{tag}{DIGEST}" for tag in ("v1.2", "1.37-alpine", "r2-ls124", "17.11-bookworm", "10.11.11")),
         f"someone/watchtower:1{DIGEST}",
         UNKNOWN,
         "",
@@ -93,6 +107,38 @@ def test_the_labs_registry_is_for_stacks_of_development_alone() -> None:
     assert refused(LAB, stack="staging") == {"image-registry"}
     # Nobody's machine but this one.
     assert refused(f"localhost.evil.example:5790/x/y:1{DIGEST}", stack="dev") == {"image-registry"}
+
+
+PROXY: Final = "cadvisor-socket-proxy-container"
+ID: Final = "sha256:" + "1f" * 32
+
+
+def running(image: object, *sources: str) -> Stack:
+    """The declared platform, where the socket proxy runs another image, made from these resources."""
+    made = {"image": frozenset(sources)} if sources else {}
+    stack = changed(declared("dev"), PROXY, image=image)
+    others = (replace(one, sources=made) if one.name == PROXY else one for one in stack.resources)
+    return replace(stack, resources=tuple(others))
+
+
+def test_what_is_excused_for_one_image_runs_no_other() -> None:
+    own = "image-socket-proxy"
+    assert own in {one.name for one in declared("dev").of("RemoteImage")}
+    wrong = [
+        running(ID, "image-busybox"),
+        running(ID, own, "image-busybox"),
+        running(ID),
+        running(ID, "somewhere"),
+        running(f"docker.io/library/busybox:1.37{DIGEST}"),
+        running(None),
+    ]
+    for stack in wrong:
+        assert "image-of-an-exception" in {one.rule for one in judged(stack, images.RULES).violations}
+    right = [running(ID, own), running(PLAIN_UNKNOWN, own), running(PLAIN_UNKNOWN)]
+    right += [running(f"docker.io/wollomatic/socket-proxy:1.13.1{DIGEST}")]
+    right += [running(f"ghcr.io/mirror/wollomatic/socket-proxy:1.13.1{DIGEST}")]
+    for stack in right:
+        assert "image-of-an-exception" not in {one.rule for one in judged(stack, images.RULES).violations}
 
 
 @pytest.mark.parametrize("choice", [one for one in CHOICES if one != "mirror"])

@@ -133,12 +133,42 @@ GOOD_NETWORK: Final[Props] = {
         {"ipamConfigs": None},
         {"ipamConfigs": []},
         {"ipamConfigs": [{"gateway": "172.31.241.1"}]},
+        {"ipamConfigs": [{"subnet": "0.0.0.0/0"}]},
+        {"ipamConfigs": [{"subnet": "10.0.0.0/8"}]},
+        {"ipamConfigs": [{"subnet": "192.0.2.0/24"}]},
+        {"ipamConfigs": [{"subnet": "172.31.241.0/24"}, {"subnet": "fd00::/64"}]},
+        {"ipamConfigs": [{"subnet": "mine"}]},
+        {"ipamDriver": "dhcp"},
+        {"options": {"com.docker.network.bridge.name": "br0"}},
+        {"options": {"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"}},
+        {"options": {"com.docker.network.bridge.trusted_host_interfaces": "eth0"}},
+        {"options": {"com.docker.network.enable_ipv6": UNKNOWN}},
     ],
     ids=str,
 )
 def test_a_network_without_its_walls_is_refused(changes: Props) -> None:
     assert rules_of(judge(GOOD_NETWORK, NETWORK, name="network-apps")) == set()
     assert rules_of(judge(GOOD_NETWORK | changes, NETWORK, name="network-apps")) == {"internal-network"}
+
+
+def test_an_option_on_the_list_passes() -> None:
+    options: Props = {"options": {"com.docker.network.driver.mtu": "1420"}, "ipamDriver": "default"}
+    config: Props = {"options": ["com.docker.network.driver.mtu"]}
+    assert judge(GOOD_NETWORK | options, NETWORK, name="network-apps", config=config, rules=networks.RULES) == []
+
+
+@pytest.mark.parametrize("mode", ["nexus-dev-monitoring", "a1" * 32, "home-macvlan", "service:web", "Other_Default"])
+@pytest.mark.parametrize("attached", [[{"name": "nexus-dev-apps"}], None, UNKNOWN])
+def test_no_network_by_its_name_in_the_mode(mode: str, attached: Json) -> None:
+    found = rules_of(judge(container(networkMode=mode, networksAdvanced=attached)))
+    assert found & RULES == {"no-default-bridge"}
+
+
+def test_no_swarm_service_has_networks_of_its_own() -> None:
+    stack = declared("dev")
+    more = Resource(type=SERVICE, name="torrent-service", stack="dev", props={"name": "vpn"})
+    found = judged(Stack(name="dev", resources=(*stack.resources, more)), networks.RULES).violations
+    assert {one.rule for one in found} == {"network-table"}
 
 
 def test_those_that_are_meant_to_have_a_way_out_have_one() -> None:
@@ -208,17 +238,36 @@ def test_the_downloader_has_its_vpns_namespace_and_nothing_else(props: Props) ->
     assert "downloader-inside-its-vpn" in broken("qbittorrent-container", **props)
 
 
-def test_another_containers_namespace_is_not_the_vpns() -> None:
+def riding(mode: str, *sources: str) -> Stack:
+    """The declared platform, where the downloader's mode is this and made from these resources."""
     stack = declared("dev")
-    elsewhere = tuple(
-        Resource(**{**vars(one), "sources": {"networkMode": frozenset({"sonarr-container"})}})
+    made = {"networkMode": frozenset(sources)} if sources else {}
+    changed_one = (
+        Resource(**{**vars(one), "sources": made, "props": {**one.props, "networkMode": mode}})
         if one.name == "qbittorrent-container"
         else one
         for one in stack.resources
     )
-    assert {one.rule for one in judged(Stack(name="dev", resources=elsewhere)).violations} == {
-        "downloader-inside-its-vpn"
-    }
+    return Stack(name="dev", resources=tuple(changed_one))
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        riding("container:" + "1f" * 32, "sonarr-container"),
+        riding("container:" + "1f" * 32, "sonarr-container", "vpn-container"),
+        riding("container:" + "1f" * 32),
+        riding("container:nexus-test-sonarr"),
+    ],
+    ids=["another", "two", "an id from nowhere", "by name"],
+)
+def test_another_containers_namespace_is_not_the_vpns(stack: Stack) -> None:
+    assert {one.rule for one in judged(stack).violations} == {"downloader-inside-its-vpn"}
+
+
+def test_the_vpns_namespace_by_its_id_or_name() -> None:
+    for stack in (riding("container:" + "1f" * 32, "vpn-container"), riding("container:nexus-test-vpn")):
+        assert judged(stack).violations == ()
 
 
 def test_nothing_else_rides() -> None:
@@ -227,7 +276,29 @@ def test_nothing_else_rides() -> None:
     assert broken("qbittorrent-container", networkMode=PLAIN_UNKNOWN) == set()
 
 
+@pytest.mark.parametrize(
+    "port",
+    [
+        {"internal": 8082, "ip": "127.0.0.1", "protocol": "tcp"},
+        {"internal": 8082, "external": None, "ip": "127.0.0.1", "protocol": "tcp"},
+        {"internal": 8082, "external": 0, "ip": "127.0.0.1", "protocol": "tcp"},
+    ],
+    ids=str,
+)
+def test_no_port_is_left_to_chance(port: Props) -> None:
+    assert of_edge(ports(port)) == {"published-ports"}
+
+
+def test_a_port_may_be_bound_twice() -> None:
+    both = [
+        {**HTTPS, "external": external, "ip": ip} for external in (80, 443) for ip in ("192.0.2.1", "198.51.100.1")
+    ]
+    assert of_edge(ports(*both)) == set()
+
+
 KEYS: Final = (
+    "options",
+    "ipamDriver",
     "ports",
     "publishAllPorts",
     "networkMode",

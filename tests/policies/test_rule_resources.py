@@ -36,13 +36,17 @@ BROKEN: Final[dict[str, list[Props]]] = {
         {"cpus": None, "cpuQuota": -1, "cpuPeriod": 100000},
     ],
     "process-limit": [nproc(value) for value in (-1, 0, 1000000, None, "unlimited")]
+    + each("ulimits", [{"name": "nproc", "soft": 1, "hard": 1}, {"name": "NPROC", "soft": -1, "hard": -1}])
     + each("ulimits", None, [], [{"name": "nofile", "soft": 1, "hard": 2}]),
     "log-rotation": [
         *each("logDriver", None, "none", "syslog", "gelf", ""),
         *each("logOpts",
                 None, {}, {"max-size": "10m"}, {"max-file": "3"}, {"max-size": "0", "max-file": "3"},
                 {"max-size": "-1", "max-file": "3"}, {"max-size": "10m", "max-file": "0"},
-                {"max-size": "", "max-file": "3"}),
+                {"max-size": "", "max-file": "3"}, {"max-size": "999999g", "max-file": "3"},
+                {"max-size": "10m", "max-file": "999999"}, {"max-size": "512m", "max-file": "3"},
+                {"max-size": "10m", "max-file": True}, {"max-size": "10 m m", "max-file": "1"}),
+        {"logDriver": "local", "logOpts": {"max-size": "900g"}},
     ],
     "restart-policy": each("restart", None, "no", "on-failure", "", "Always ", "never"),
     "health-check": [
@@ -52,16 +56,24 @@ BROKEN: Final[dict[str, list[Props]]] = {
             for tests in (
                 ("NONE", "curl"), ("CMD", "true"), ("CMD", "/bin/true"), ("CMD-SHELL", "exit 0"), ("CMD-SHELL", ":"),
                 ("CMD-SHELL", "curl -f http://127.0.0.1/ || true"), ("CMD-SHELL", "curl http://127.0.0.1/; exit 0"),
-                ("CMD-SHELL", "echo fine"), ("curl", "-f"),
+                ("CMD-SHELL", "echo fine"), ("curl", "-f"), ("CMD", "sh", "-c", "exit 0"), ("CMD", "true", "x"),
+                ("CMD-SHELL", "true", "curl -f http://127.0.0.1"), ("CMD", "/usr/bin/env", "A=b", "true"),
+                ("CMD-SHELL", "exit 0 # curl"), ("CMD-SHELL", "curl -f http://127.0.0.1 | cat"),
+                ("CMD-SHELL", "curl -f http://127.0.0.1 || (echo ill; exit 0)"), ("CMD", "sleep", "1"),
+                ("CMD", "/bin/bash", "-ec", "curl -f http://127.0.0.1 || true"),
             )
         ),
         *(check("CMD", "app", **{key: None}) for key in ("interval", "timeout", "startPeriod", "retries")),
-        check("CMD", "app", interval="0s"), check("CMD", "app", retries=0),
+        check("CMD", "app", interval="0s"), check("CMD", "app", retries=0), check("CMD", "app", retries=1000000),
+        check("CMD", "app", interval="8760h"), check("CMD", "app", timeout="often"),
+        check("CMD", "app", startPeriod="16m"),
     ],
-    "health-is-awaited": [{"wait": False}, {"wait": None}, {"mustRun": False}, {"mustRun": None}, {"wait": "no"}],
+    "health-is-awaited": [{"wait": False}, {"wait": None}, {"mustRun": False}, {"mustRun": None}, {"wait": "no"},
+                          {"start": False}, {"start": "false"}],
     "stop-grace": [
         *each("stopTimeout", None, 0, 5, -1, "x"),
         *each("destroyGraceSeconds", None, 0, 1),
+        *each("stopSignal", "SIGKILL", "KILL", "9", "kill"),
     ],
     "init-process": [{"init": False, "entrypoints": ["/bin/sh"]}, {"init": None, "entrypoints": None}],
 }  # fmt: skip
@@ -88,6 +100,17 @@ def test_every_rule_is_broken() -> None:
         nproc("512"),
         {"logDriver": "local", "logOpts": {"max-size": "1g", "max-file": "1"}},
         {"logOpts": {"max-size": "512K", "max-file": "10", "compress": "true"}},
+        {"logOpts": {"max-size": "10000000", "max-file": 3.0}},
+        {"logDriver": "local", "logOpts": None},
+        {"cpus": None, "cpuQuota": 50000},
+        {"start": True},
+        {"stopSignal": "SIGINT"},
+        check("CMD-SHELL", "echo ruok | nc -w 2 127.0.0.1 2181 | grep -q imok"),
+        check("CMD-SHELL", "echo 'SELECT 1' | psql -U app || exit 1"),
+        check("CMD-SHELL", "curl -f http://127.0.0.1/ && echo well"),
+        check("CMD-SHELL", "if ! pidof app; then exit 1; fi; echo well"),
+        check("CMD", "sh", "-c", "curl -fsS http://127.0.0.1/health"),
+        check("CMD", "/usr/bin/env", "A=b", "app", "health"),
         {"restart": "always"},
         check("CMD-SHELL", "curl -fsS http://127.0.0.1/health | grep -qx Healthy"),
         check("CMD", "./healthcheck", "true"),
@@ -130,6 +153,9 @@ def test_a_swarm_service_needs_limits() -> None:
     bare["taskSpec"]["resources"] = {"limits": {"memoryBytes": 1000000, "nanoCpus": 500000000}}
     bare["taskSpec"]["logDriver"] = {"name": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
     assert rules_of(judge(bare, SERVICE)) & RULES == set()
+    assert isinstance(bare["taskSpec"]["containerSpec"], dict)
+    bare["taskSpec"]["containerSpec"]["healthcheck"] = {"tests": ["NONE"]}
+    assert rules_of(judge(bare, SERVICE)) & RULES == {"health-check"}
 
 
 KEYS: Final = (

@@ -267,10 +267,25 @@ def test_refused_on_every_road(path: str, road: str) -> None:
     assert len(violations) == 1
 
 
-@pytest.mark.parametrize(("path", "road"), _pairs(INNOCENT, _INNOCENT_SAMPLES))
+# A volume's device is looked for from the engine's working directory, the host's root: there `run` is /run.
+_DEVICES = {road for road in ROADS if road.startswith("volume, ") or "volumeOptions" in road} | {"volume"}
+_FROM_ROOT = {
+    (path, road) for path in ("run", "var") for road in _DEVICES - {"volume, other driver", "volume, overlay"}
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "road"), [one for one in _pairs(INNOCENT, _INNOCENT_SAMPLES) if one not in _FROM_ROOT]
+)
 def test_innocent_on_every_road(path: str, road: str) -> None:
     kind, props = ROADS[road](path)
     assert judge(props, kind) == []
+
+
+@pytest.mark.parametrize(("path", "road"), [*sorted(_FROM_ROOT), (".", "volume"), ("./run/../run", "volume")])
+def test_a_relative_device_is_below_the_hosts_root(path: str, road: str) -> None:
+    kind, props = ROADS[road](path)
+    assert rules_of(judge(props, kind)) == {RULE}
 
 
 @pytest.mark.parametrize("socket", ENGINE_SOCKETS)
@@ -447,7 +462,6 @@ def proxy(**changes: Json) -> Props:
     [
         {},
         {"mounts": [READ_ONLY_SOCKET | {"source": "/run/docker.sock"}]},
-        {"mounts": [READ_ONLY_SOCKET | {"source": "/run/podman/podman.sock"}]},
         {"mounts": [], "volumes": [{"hostPath": "/var/run/docker.sock", "containerPath": "/s", "readOnly": True}]},
         {"command": ["-socketpath=/var/run/docker.sock"]},
         {"envs": ["SP_SOCKETPATH=/var/run/docker.sock"]},
@@ -466,6 +480,7 @@ def test_the_proxy_may_have_the_socket_read_only(changes: Props) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"mounts": [READ_ONLY_SOCKET | {"source": "/run/podman/podman.sock"}]},
         {"mounts": [READ_ONLY_SOCKET | {"readOnly": False}]},
         {"mounts": [READ_ONLY_SOCKET | {"readOnly": None}]},
         {"mounts": [READ_ONLY_SOCKET | {"readOnly": "true"}]},
