@@ -1,7 +1,8 @@
 """GitHub's REST API, as far as the workflows need it: one comment or issue, found by its marker and edited in place.
 
-The marker is an HTML comment in the text. Only what the workflow's own account wrote is ever taken for ours: anybody
-can put a marker into a comment. What does not belong here: what the text says.
+The marker is an HTML comment that begins the text; further down it counts for nothing, since a preview shows values
+of a pull request. Only what the workflow's own account wrote is ever taken for ours: anybody can put a marker into a
+comment. What does not belong here: what the text says.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Api:
     def _ours(self, one: Mapping[str, object], marker: str) -> bool:
         user, body = one.get("user"), one.get("body")
         author = user.get("login") if isinstance(user, dict) else None
-        return author == self.actor and isinstance(body, str) and _hidden(marker) in body
+        return author == self.actor and isinstance(body, str) and body.startswith(_hidden(marker))
 
     def _all(self, place: str, **query: str) -> Iterator[Mapping[str, object]]:
         for page in range(1, _PAGES + 1):
@@ -152,7 +153,7 @@ def _hidden(marker: str) -> str:
 
 def _marked(marker: str, body: str) -> str:
     """The text with its marker first. Raises UserError where it is longer than GitHub takes."""
-    text = body if _hidden(marker) in body else f"{_hidden(marker)}\n{body}"
+    text = body if body.startswith(_hidden(marker)) else f"{_hidden(marker)}\n{body}"
     if len(text) > LIMIT:
         raise UserError(f"the text has {len(text)} characters, and GitHub takes {LIMIT}: the renderer has to cut it")
     return text

@@ -196,7 +196,7 @@ def deploy(commands: Commands, stack: str, reviewed: Plan, backup: Path | None) 
 
 def _lines(text: str) -> list[object]:
     try:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except json.JSONDecodeError as error:
         raise UserError(f"preview: is not JSON, as one document or one a line: {error.msg}") from None
 

@@ -6,6 +6,7 @@ Only what a reviewer needs is kept. What does not belong here: how it looks (mar
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -85,7 +86,8 @@ class Preview:
 def read(text: str, where: str) -> Preview:
     """The preview in these lines. Raises UserError with `where` for what are no events."""
     events: list[Table] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(), which also splits at what JSON may hold as it is, such as U+2028.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -201,7 +203,7 @@ def parts(path: str) -> Sequence[str | int]:
             found.append(name)
         elif rest.startswith("["):
             index, _, rest = rest[1:].partition("]")
-            found.append(int(index) if index.isdigit() else index)
+            found.append(int(index) if re.fullmatch("[0-9]{1,9}", index) else index)
         else:
             rest = rest.removeprefix(".")
             end = min((place for place in (rest.find("."), rest.find("[")) if place > 0), default=len(rest))

@@ -45,6 +45,16 @@ def test_a_comment_of_somebody_else_with_our_marker_is_left_alone(fake: FakeGitH
     assert len(fake.comments) == 2
 
 
+def test_a_marker_within_a_text_counts_for_nothing(fake: FakeGitHub) -> None:
+    """A value in dev's preview is prod's marker: prod still gets a comment of its own, and dev's stays."""
+    shown = f"dev\n<!-- {DRIFT} -->"
+    fake.api.comment(7, MARK, shown)
+    fake.api.comment(7, DRIFT, "prod")
+    assert [one["body"] for one in fake.comments] == [f"<!-- {MARK} -->\n{shown}", f"<!-- {DRIFT} -->\nprod"]
+    fake.api.comment(8, DRIFT, f"value\n<!-- {DRIFT} -->")
+    assert str(fake.comments[-1]["body"]).startswith(f"<!-- {DRIFT} -->\n")
+
+
 def test_our_comment_is_found_behind_a_hundred_others(fake: FakeGitHub) -> None:
     fake.comments += [comment(number, "talk", author="someone") for number in range(250)]
     fake.comments.append(comment(999, f"<!-- {MARK} -->\nold"))

@@ -103,6 +103,12 @@ def test_events_give_the_plan_that_the_document_gives() -> None:
     )
 
 
+def test_an_event_ends_where_its_line_does_and_not_at_another_separator() -> None:
+    said = {"diagnosticEvent": {"message": "one\u0085two\u2028three"}}
+    text = json.dumps(said, ensure_ascii=False) + '\n{"summaryEvent": {}}\n'
+    assert plan.parse(text, "prod", "c").operations == ()
+
+
 def test_events_without_an_end_are_no_plan() -> None:
     with pytest.raises(UserError, match="no events to the end"):
         plan.parse('{"preludeEvent": {}}\n{"resourcePreEvent": {}}', "prod", "c")

@@ -88,6 +88,12 @@ def test_what_are_no_events_is_named() -> None:
         events.read('{"sequence": 1}\nPreviewing update\n', "preview.json")
 
 
+def test_an_event_ends_where_its_line_does_and_not_at_another_separator() -> None:
+    said = {"diagnosticEvent": {"severity": "error", "message": "one\u0085two\u2028three"}}
+    found = events.read(json.dumps(said, ensure_ascii=False) + "\n", "x")
+    assert found.errors == ("one\u0085two\u2028three",)
+
+
 @pytest.mark.parametrize("limit", [400, 1000, 5000, 20_000])
 def test_a_long_one_is_cut_between_its_parts(limit: int) -> None:
     shown = markdown.render("test", recorded("many"), limit=limit)
@@ -176,6 +182,8 @@ def test_what_holds_state_stands_first() -> None:
         ('labels["a.b"].value', ["labels", "a.b", "value"]),
         ("image", ["image"]),
         ("tmpfs[/tmp]", ["tmpfs", "/tmp"]),
+        ("tmpfs[²]", ["tmpfs", "²"]),
+        ("tmpfs[" + "9" * 5000 + "]", ["tmpfs", "9" * 5000]),
     ],
 )
 def test_a_property_path_in_its_parts(path: str, parts: list[str | int]) -> None:
