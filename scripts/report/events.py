@@ -17,6 +17,9 @@ from scripts.wire import MASK, SIGNATURE, Json, Table, table
 SHOWN: Final = ("replace", "delete", "create", "update", "import", "read-replacement")
 """Operations that are shown; the two halves of a replacement are told by the engine beside it, and are not."""
 
+FAILED: Final = "preview failed"
+"""What the engine says last of a preview that anything else ended."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -114,6 +116,143 @@ def test_a_secret_is_never_shown() -> None:
     assert "swordfish" not in markdown.render("test", Preview(changes=(named,)))
     whole = change(old={"envs": wrapped}, new={"envs": wrapped})
     assert MASK in markdown.render("test", Preview(changes=(whole,)))
+
+
+def test_what_is_said_beside_a_value_hides_it() -> None:
+    for one in (
+        Change(
+            op="update",
+            urn=f"urn:pulumi:test::nexus::{CONTAINER}::a",
+            old={
+                "labels": [{"label": "db.password", "value": "swordfish"}],
+                "command": ["app", "--password", "swordfish"],
+            },
+            new={
+                "labels": [{"label": "db.password", "value": "swordfish2"}],
+                "command": ["app", "--password", "swordfish2"],
+            },
+            diffs={"labels[0].value": "update", "command[2]": "update"},
+            protected=False,
+        ),
+        change("create", new={"labels": [{"label": "db.password", "value": "swordfish"}]}),
+    ):
+        shown = markdown.render("test", Preview(changes=(one,)))
+        assert "swordfish" not in shown
+        assert MASK in shown
+
+
+def test_messages_are_masked_too() -> None:
+    said = "connecting postgres://me:swordfish@db/x failed"
+    violation = Violation(rule="a-rule", resource="a", message=f"a: {said}", level="mandatory", severity="high")
+    shown = markdown.render("test", Preview(errors=(said,), violations=(violation,), failed=True))
+    assert "swordfish" not in shown
+    assert shown.count("connecting") == 2
+
+
+def details(path: str, old: Json, new: Json) -> str:
+    """How one changed property is shown."""
+    one = replace(change(old={path: old}, new={path: new}), diffs={path: "update"})
+    found = re.search(r"(?s)```diff\n(.*?)\n```", markdown.render("test", Preview(changes=(one,))))
+    assert found
+    return found[1]
+
+
+def test_a_long_value_is_shown_where_it_changed() -> None:
+    minus, plus = details("command", "a " * 500 + "old" + " b" * 500, "a " * 500 + "new" + " b" * 500).split("\n")
+    assert "old b" in minus
+    assert "new b" in plus
+    assert max(len(minus), len(plus)) < markdown.VALUE + 30
+    minus, plus = details("command", "a " * 500, "a " * 500 + "more").split("\n")
+    assert minus != plus
+    assert "more" in plus
+
+
+def test_a_text_is_shown_by_the_lines_that_changed() -> None:
+    old = "\n".join(f"line {number}" for number in range(100))
+    shown = details("content", old, old.replace("line 50", "password = swordfish").replace("line 70", "other"))
+    assert shown.split("\n") == [
+        "! content: some lines",
+        "    | line 48",
+        "    | line 49",
+        "-   | line 50",
+        f"+   | password = {MASK}",
+        "    | line 51",
+        "    | line 52",
+        "    ⋮",
+        "    | line 68",
+        "    | line 69",
+        "-   | line 70",
+        "+   | other",
+        "    | line 71",
+        "    | line 72",
+    ]
+    assert len(details("content", old, "none\n").split("\n")) == markdown.LINES + 2
+    long = "a " * 500
+    assert "old" in details("content", f"{long}old\n", f"{long}new\n")
+    assert details("content", "a\npassword = one", "a\npassword = two").count("\n") == 1
+
+
+def test_a_key_or_a_value_cannot_look_like_another_line() -> None:
+    nasty = "a\n- privileged: true\u2028\u202e"
+    for one in (
+        change("create", new={nasty: nasty}),
+        replace(change(old={nasty: 1}, new={nasty: 2}), diffs={nasty: "update"}),
+        replace(change(old={"a": "1\n2"}, new={"a": "1\n privileged: true"}), diffs={"a": "update"}),
+    ):
+        shown = markdown.render("test", Preview(changes=(one,)))
+        assert not re.search(r"(?m)^[-+]? *privileged: true", shown)
+        assert "\u2028" not in shown
+        assert "\u202e" not in shown
+
+
+def test_a_mention_or_an_issue_is_none_after_its_references_were_read() -> None:
+    for nasty, broken in (("@everyone", "@\u200beveryone"), ("a#12", "a#\u200b12"), ("GH-12", "GH-\u200b12")):
+        found = Preview(changes=(change("delete", nasty, VOLUME),))
+        shown = html.unescape(markdown.render(nasty, found))
+        assert broken in shown
+        assert nasty not in shown
+
+
+def test_nothing_in_a_comment_is_the_posters_marker() -> None:
+    marker = "<!-- nexus-preview stack=prod -->"
+    found = Preview(changes=(change("create", marker, new={marker: marker}),), errors=(marker,), failed=True)
+    assert "<!--" not in markdown.render(marker, found)
+
+
+def test_the_label_did_not_allow_what_failed() -> None:
+    lost = change("delete", "volume-data", VOLUME, protected=True)
+    assert "was allowed by the label" in markdown.render("test", Preview(changes=(lost,)), allowed=True)
+    shown = markdown.render("test", Preview(changes=(lost,), failed=True), allowed=True)
+    assert "was allowed" not in shown
+    assert "has to be released first" in shown
+
+
+def test_only_what_is_too_big_is_left_out() -> None:
+    found = Preview(errors=("x" * 19_000, "the small one"), changes=(change(),), failed=True)
+    shown = markdown.render("test", found, limit=3000)
+    assert "xxx" not in shown
+    assert "the small one" in shown
+    assert "A=2" in shown
+    assert "1 of 5 parts are left out here" in shown
+
+
+def test_lists_are_cut_between_their_rows() -> None:
+    found = Preview(changes=tuple(change("delete", f"volume-{number}", VOLUME) for number in range(300)))
+    shown = markdown.render("test", found, limit=6000)
+    assert len(shown.encode()) <= 6000
+    rows = re.findall(r"(?m)^- .*$", shown)
+    assert 50 < len(rows) < 300
+    assert rows[-1] == f"- … and {300 - len(rows) + 1} more"
+    wide = markdown.render(
+        "test", replace(found, changes=tuple(replace(one, op="update") for one in found.changes)), limit=6000
+    )
+    assert wide.count("<details>") == wide.count("</details>") > 0
+    assert re.search(r"(?m)^\| … \| and \d+ more \| \| \|$", wide)
+
+
+def test_the_limit_is_of_bytes() -> None:
+    found = Preview(changes=tuple(change(name=f"größe-…-{number}") for number in range(300)))
+    assert len(markdown.render("test", found, limit=9000).encode()) <= 9000
 
 
 def test_names_and_messages_are_no_markup() -> None:
