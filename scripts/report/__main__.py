@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from scripts import images, options, preview
 from scripts.console import UserError, finish, say
-from scripts.report import events, guard, markdown
+from scripts.report import events, guard, markdown, masking
 
 ALLOW: Final = "NEXUS_ALLOW_DATA_LOSS"
 """Set to true the guard lets pass; anything else does not."""
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = commands.add_parser("render", help="write the Markdown of events that were written before")
     shown.add_argument("--events", type=options.file_argument, required=True, help="the events, a line each")
     shown.add_argument("--stack", required=True, help="the stack's name")
-    shown.add_argument("--limit", type=int, default=markdown.LIMIT, help="characters (default: %(default)s)")
+    shown.add_argument("--limit", type=int, default=markdown.LIMIT, help="bytes (default: %(default)s)")
     given = parser.parse_args(arguments)
     if given.command == "render":
         try:
@@ -46,9 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _preview(given: argparse.Namespace) -> int:
     folder: Path = given.folder
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found, failed = _events(given, folder / "preview.json")
+    except UserError as error:
+        # A mistake in the stack file, a secret that is missing, a host that does not answer: the commonest failures.
+        write(given.stack, events.Preview(errors=(str(error),), failed=True), folder)
+        raise UserError(masking.masked_text(str(error))) from error
+    write(given.stack, found, folder)
+    return verdict(found, failed=failed)
+
+
+def _events(given: argparse.Namespace, file: Path) -> tuple[events.Preview, bool]:
+    """What the preview found, and whether the engine says that it failed; its events go into `file`."""
     engine = preview.prepare(given)
     say(f"report: previewing stack {given.stack}")
-    with (folder / "preview.json").open("w", encoding="utf-8") as out:
+    with file.open("w", encoding="utf-8") as out:
         done = subprocess.run(
             ["pulumi", "preview", "--json", "--show-sames", "--non-interactive", "--color", "never"],
             cwd=engine.paths.root,
@@ -57,28 +70,43 @@ def _preview(given: argparse.Namespace) -> int:
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             check=False,
         )
-    found = events.read((folder / "preview.json").read_text(encoding="utf-8"), "preview.json")
-    if done.returncode and not (found.errors or found.violations):
-        found = events.Preview(changes=found.changes, errors=(done.stderr.strip() or "it ended early",), failed=True)
-    whole = markdown.render(given.stack, found, limit=sys.maxsize, allowed=allowed())
-    (folder / "report.md").write_text(whole, encoding="utf-8")
-    short = markdown.render(given.stack, found, allowed=allowed())
-    (folder / "comment.md").write_text(short, encoding="utf-8")
+    said = done.stderr.strip() or f"pulumi preview ended with status {done.returncode}"
+    try:
+        found = events.read(file.read_text(encoding="utf-8", errors="replace"), file.name)
+    except UserError as error:
+        raise UserError(f"{error}\n{said}") from error
+    if not done.returncode:
+        return found, False
+    explained = any(one.refuses for one in found.violations) or set(found.errors) - {events.FAILED}
+    errors = found.errors if explained else (*found.errors, said)
+    return replace(found, errors=errors, failed=True), True
+
+
+def write(stack: str, found: events.Preview, folder: Path) -> None:
+    """Writes comment.md, and report.md for what takes more."""
+    for name, limit, whole in (
+        ("report.md", markdown.SUMMARY, "a preview by hand has all: scripts/run preview --diff"),
+        ("comment.md", markdown.LIMIT, "the run's summary has more"),
+    ):
+        shown = markdown.render(stack, found, limit=limit, allowed=allowed(), whole=whole)
+        (folder / name).write_text(shown, encoding="utf-8")
     say(f"report: written to {folder / 'comment.md'}")
-    return verdict(found, failed=done.returncode != 0)
 
 
 def verdict(found: events.Preview, *, failed: bool = False) -> int:
     """0 where a reviewer may go on; says what does not let them."""
     lost = guard.losses(found)
+    failed = failed or found.failed
     if lost and not allowed():
         names = ", ".join(one.name for one in lost)
-        say(f"report: data would be lost: {names}; {ALLOW}=true (in CI: the label) lets this pass")
-    if found.failed or failed:
+        way = "the preview has to succeed first" if failed else f"{ALLOW}=true (in CI: the label) lets this pass"
+        say(f"report: data would be lost: {names}; {way}")
+    if failed:
         say("report: the preview failed, or a policy refused it")
-    return 1 if found.failed or failed or (lost and not allowed()) else 0
+    return 1 if failed or (lost and not allowed()) else 0
 
 
 def allowed() -> bool:
