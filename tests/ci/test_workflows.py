@@ -197,6 +197,23 @@ def test_the_comment_is_posted_whether_the_preview_succeeded_or_not() -> None:
     assert WORKFLOWS["preview"]["jobs"]["gate"]["if"] == "always()"
 
 
+def test_what_is_kept_of_a_preview_is_what_may_be_read() -> None:
+    kept = {
+        (name, step["with"]["name"].partition("-")[0]): step["with"]["path"].split()
+        for name, _, step in STEPS
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    }
+    assert kept[("preview", "preview")] == ["preview/comment.md", "preview/report.md"]
+    assert kept[("deploy", "plan")] == ["preview/comment.md", "preview/report.md", "preview/plan.json"]
+
+
+def test_the_summary_has_what_the_comment_leaves_out() -> None:
+    shown = [step["run"] for _, _, step in STEPS if step.get("name", "").startswith("summary")]
+    assert len(shown) == 2
+    for one in shown:
+        assert 'cat preview/report.md >>"$GITHUB_STEP_SUMMARY"' in one
+
+
 @pytest.mark.parametrize(
     ("result", "status"), [("success", 0), ("failure", 1), ("cancelled", 1), ("skipped", 1), ("", 1)]
 )

@@ -98,6 +98,9 @@ FAULTS: Final[list[tuple[str, str, str, Rule]]] = [
         "pull_request.head.sha",
         rules.test_the_comment_is_posted_whether_the_preview_succeeded_or_not,
     ),
+    ("preview", "preview/report.md\n  ", "preview\n  ", rules.test_what_is_kept_of_a_preview_is_what_may_be_read),
+    ("deploy", "preview/plan.json", "preview/*", rules.test_what_is_kept_of_a_preview_is_what_may_be_read),
+    ("deploy", "cat preview/report.md", "cat preview/x", rules.test_the_summary_has_what_the_comment_leaves_out),
 ]
 
 
