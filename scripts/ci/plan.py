@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.console import UserError, say
-from scripts.wire import masked
+from scripts.wire import masked, table
 
 FILE: Final = "plan.json"
 """The name of a plan in the folder of a preview."""
@@ -37,7 +37,8 @@ class Operation:
     urn: str
     op: str
     digest: str
-    """Of the inputs it gets and the reasons for it; a secret value counts as `[secret]`, as the preview has it."""
+    """Of what the resource is, what it becomes, and the reasons for it; a secret value counts as `[secret]`, as the
+    preview has it."""
 
     def __str__(self) -> str:
         kind, _, name = self.urn.partition("::")[2].partition("::")[2].partition("::")
@@ -208,7 +209,7 @@ def _steps(events: Iterable[object]) -> Iterator[dict[str, object]]:
         step = before.get("metadata") if isinstance(before, dict) else None
         if not isinstance(step, dict) or not step.get("logical"):
             continue
-        names = {"newState": "new", "replaceReasons": "keys", "diffReasons": "diffs"}
+        names = {"oldState": "old", "newState": "new", "replaceReasons": "keys", "diffReasons": "diffs"}
         yield {"op": step.get("op"), "urn": step.get("urn"), **{ours: step.get(its) for ours, its in names.items()}}
 
 
@@ -216,16 +217,14 @@ def _operations(steps: Iterable[object]) -> Iterator[Operation]:
     for step in steps:
         if not isinstance(step, dict) or step.get("op") in _IDLE:
             continue
-        state = step.get("newState")
-        state = state if isinstance(state, dict) else {}
+        old, new = table(step.get("oldState")), table(step.get("newState"))
         yield Operation(
             urn=str(step.get("urn", "")),
             op=str(step.get("op", "")),
             digest=_digest(
                 [
-                    masked(state.get("inputs")),
-                    bool(state.get("protect")),
-                    bool(state.get("retainOnDelete")),
+                    [masked(old.get("inputs")), old.get("id") or "", bool(old.get("protect"))],
+                    [masked(new.get("inputs")), bool(new.get("protect")), bool(new.get("retainOnDelete"))],
                     _sorted(step.get("replaceReasons")),
                     _sorted(step.get("diffReasons")),
                 ]

@@ -26,7 +26,8 @@ def document(*steps: Mapping[str, object]) -> str:
     return json.dumps({"steps": steps, "changeSummary": {}, "duration": 1})
 
 
-UPDATE = step("update", APP, newState={"inputs": {"image": "a"}}, diffReasons=["image", "env"])
+OLD = {"inputs": {"image": "z"}, "id": "1f", "protect": False}
+UPDATE = step("update", APP, oldState=OLD, newState={"inputs": {"image": "a"}}, diffReasons=["image", "env"])
 
 
 def parsed(*steps: Mapping[str, object], commit: str = "c0ffee") -> plan.Plan:
@@ -57,6 +58,9 @@ def test_the_same_plan_in_another_order_is_the_same() -> None:
         {**UPDATE, "op": "replace"},
         {**UPDATE, "newState": {"inputs": {"image": "b"}}},
         {**UPDATE, "newState": {"inputs": {"image": "a"}, "protect": True}},
+        {**UPDATE, "oldState": {**OLD, "inputs": {"image": "y"}}},
+        {**UPDATE, "oldState": {**OLD, "id": "2f"}},
+        {**UPDATE, "oldState": {**OLD, "protect": True}},
         {**UPDATE, "diffReasons": ["image"]},
         {**UPDATE, "replaceReasons": ["image"]},
         {**UPDATE, "urn": VOLUME},
@@ -65,6 +69,14 @@ def test_the_same_plan_in_another_order_is_the_same() -> None:
 def test_any_other_operation_is_another_plan(now: Mapping[str, object]) -> None:
     with pytest.raises(UserError, match="not the one that was reviewed"):
         plan.compare(parsed(UPDATE), parsed(now))
+
+
+def test_the_deletion_of_another_resource_with_the_same_name_is_another_plan() -> None:
+    with pytest.raises(UserError, match="not the one that was reviewed"):
+        plan.compare(
+            parsed(step("delete", VOLUME, oldState={"inputs": {"driver": "local"}, "id": "media"})),
+            parsed(step("delete", VOLUME, oldState={"inputs": {"driver": "nfs"}, "id": "media"})),
+        )
 
 
 def test_what_came_and_what_went_is_named() -> None:
@@ -88,7 +100,8 @@ def test_a_plan_is_for_one_stack_and_one_commit() -> None:
 def test_events_give_the_plan_that_the_document_gives() -> None:
     secret = {wire.SIGNATURE: wire.SECRET, "ciphertext": "[secret]"}
     inputs: dict[str, object] = {"image": "a", "uploads": [{"content": secret}]}
-    metadata = {"urn": APP, "diffs": ["image"], "keys": ["image"], "new": {"inputs": inputs}, "old": {"inputs": {}}}
+    old = {"inputs": {"image": "z", "password": secret}, "id": "1f", "protect": True}
+    metadata = {"urn": APP, "diffs": ["image"], "keys": ["image"], "new": {"inputs": inputs}, "old": old}
     events = [
         {"preludeEvent": {}},
         {"resourcePreEvent": {"metadata": {**metadata, "op": "create-replacement"}}},
@@ -98,8 +111,16 @@ def test_events_give_the_plan_that_the_document_gives() -> None:
     ]
     shown = {"image": "a", "uploads": [{"content": "[secret]"}]}
     by_events = plan.parse("\n".join(map(json.dumps, events)), "prod", "c0ffee")
+    before = {"inputs": {"image": "z", "password": "[secret]"}, "id": "1f", "protect": True}
     assert by_events == parsed(
-        step("replace", APP, newState={"inputs": shown}, diffReasons=["image"], replaceReasons=["image"])
+        step(
+            "replace",
+            APP,
+            oldState=before,
+            newState={"inputs": shown},
+            diffReasons=["image"],
+            replaceReasons=["image"],
+        )
     )
 
 
