@@ -22,6 +22,8 @@ MARKER: Final = "nexus-preview stack={stack}"
 DRIFT: Final = "nexus-drift stack={stack}"
 TEXT: Final = "comment.md"
 """The name of the rendered preview in its folder."""
+LISTED: Final = 100
+"""How many operations the issue about drift lists."""
 
 
 def build() -> argparse.ArgumentParser:
@@ -43,9 +45,7 @@ def build() -> argparse.ArgumentParser:
 
     one = commands.add_parser("issue", help="open, edit or close the issue about a stack's drift")
     _stack(one)
-    one.add_argument(
-        "--folder", type=options.file_argument, required=True, help="the folder of the preview with --refresh"
-    )
+    one.add_argument("--folder", type=options.file_argument, required=True, help="the folder of the plan")
     one.set_defaults(run=_issue)
 
     one = commands.add_parser("label", help="print true where the pull request that brought a commit has a label")
@@ -58,17 +58,15 @@ def build() -> argparse.ArgumentParser:
     one.set_defaults(run=_access)
 
     one = commands.add_parser(
-        "plan", help=f"preview a stack and write the plan that `deploy` is held to: {plan.FILE}"
+        "plan", help=f"look at the host, preview a stack, and write the plan that `deploy` is held to: {plan.FILE}"
     )
     _stack(one)
     one.add_argument("--folder", type=options.file_argument, required=True, help="where to write it")
-    kind = one.add_mutually_exclusive_group()
-    kind.add_argument("--refresh", action="store_true", help="look at the host first, as for drift")
-    kind.add_argument(
+    one.add_argument(
         "--preview",
         type=options.file_argument,
         metavar="FILE",
-        help="take the plan from this output of `pulumi preview --json`, or its events, and make no preview",
+        help="take the plan from this output of `pulumi preview --json --refresh`, or its events; make no preview",
     )
     one.set_defaults(run=_plan)
 
@@ -150,7 +148,7 @@ def _issue(given: argparse.Namespace) -> int:
         address = api.issue(
             marker,
             f"Drift: stack {given.stack} could not be looked at",
-            f"The nightly preview with `--refresh` of stack `{given.stack}` failed: {_log()} says why.",
+            f"The look at the host of stack `{given.stack}` and the preview after it failed: {_log()} says why.",
         )
         say(f"drift: not known; {address}")
         return 0
@@ -158,14 +156,16 @@ def _issue(given: argparse.Namespace) -> int:
     if not operations:
         say(f"drift: none; {api.close(marker, f'No drift any more: {_log()}.') or 'no issue was open'}")
         return 0
-    lines = "\n".join(f"- {one}" for one in operations[:100])
-    shown = _text(given.folder)
+    lines = [f"- {one}" for one in operations[:LISTED]]
+    if more := len(operations) - len(lines):
+        lines.append(f"- … and {more} more, which are not listed here: {plan.FILE} of the run has all")
     address = api.issue(
         marker,
         f"Drift: stack {given.stack} is not what its program says",
         f"The host, the state or the program of stack `{given.stack}` has changed without a deployment ({_log()}).\n"
-        "A deployment of the default branch puts it right; what should stay has to go into the program.\n\n"
-        + (shown if 0 < len(shown) < github.LIMIT - 1000 else f"It would do {len(operations)} things:\n\n{lines}\n"),
+        "What should stay has to go into the program. The rest is put right by a run of the workflow `deploy` on the "
+        "default branch: its plan looks at the host as this did, and shows it before it is approved.\n\n"
+        f"It would do {len(operations)} things:\n\n" + "\n".join(lines) + "\n",
     )
     say(f"drift: {len(operations)} operations; {address}")
     return 0
@@ -192,7 +192,7 @@ def _plan(given: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{given.preview}: cannot be read ({error})") from error
     else:
-        text = commands.preview(given.stack, *(["--refresh"] if given.refresh else []))
+        text = commands.preview(given.stack)
     made = plan.parse(text, given.stack, commands.commit())
     path = plan.write(made, given.folder)
     say(f"plan: stack {given.stack}: {len(made.operations)} operations, {made.digest[:12]}, in {path}")

@@ -87,8 +87,11 @@ class Commands:
         ).returncode
 
     def preview(self, stack: str, *more: str) -> str:
-        """The JSON of a preview. Raises UserError where the program, a policy or the host says no."""
-        return self.output("scripts.preview", "--stack", stack, "--json", *more)
+        """The JSON of a preview that looks at the host first, so that what was changed there is in it.
+
+        Raises UserError where the program, a policy or the host says no.
+        """
+        return self.output("scripts.preview", "--stack", stack, "--json", "--refresh", *more)
 
     def commit(self) -> str:
         """The commit of the checkout."""
@@ -186,13 +189,14 @@ def deploy(commands: Commands, stack: str, reviewed: Plan, backup: Path | None) 
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(state)
             say(f"deploy: the state before is in {backup}")
-        # Every flag is also a variable, so the one `pulumi up` that `make up` comes to is held to the plan.
-        return commands.show(
-            "scripts.up",
-            "--stack",
-            stack,
-            also={"PULUMI_EXPERIMENTAL": "true", "PULUMI_OPTION_PLAN": str(engine_plan)},
-        )
+        # Every flag is also a variable, so what `make up` comes to looks at the host as the plan did, and its one
+        # `pulumi up` is held to the plan.
+        also = {
+            "PULUMI_EXPERIMENTAL": "true",
+            "PULUMI_OPTION_PLAN": str(engine_plan),
+            "PULUMI_OPTION_REFRESH": "true",
+        }
+        return commands.show("scripts.up", "--stack", stack, also=also)
 
 
 def _lines(text: str) -> list[object]:

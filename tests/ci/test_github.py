@@ -157,12 +157,16 @@ def test_a_look_that_failed_closes_nothing(run: FakeGitHub, tmp_path: Path) -> N
     assert re.search("could not be looked at", str(run.issues[0]["title"]))
 
 
-def test_a_rendered_preview_that_fills_a_comment_still_fits_into_the_issue(run: FakeGitHub, tmp_path: Path) -> None:
-    changed = plan.Operation(urn="urn:pulumi:prod::nexus::docker:index/volume:Volume::media", op="create", digest="d")
-    plan.write(plan.Plan(stack="prod", commit="c", operations=(changed,)), tmp_path)
-    (tmp_path / "comment.md").write_text("x" * (github.LIMIT - 10), encoding="utf-8")
+def test_a_long_list_of_drift_says_that_it_was_cut_and_fits(run: FakeGitHub, tmp_path: Path) -> None:
+    name = "urn:pulumi:prod::nexus::docker:index/volume:Volume::media-"
+    changed = tuple(plan.Operation(urn=f"{name}{at:03}", op="create", digest="d") for at in range(103))
+    plan.write(plan.Plan(stack="prod", commit="c", operations=changed), tmp_path)
     assert main(["issue", "--stack", "prod", "--folder", str(tmp_path)]) == 0
-    assert "create docker:index/volume:Volume media" in str(run.issues[0]["body"])
+    body = str(run.issues[0]["body"])
+    assert body.count("Volume media-") == 100
+    assert "103 things" in body
+    assert "and 3 more, which are not listed" in body
+    assert "workflow `deploy`" in body
 
 
 def test_label_prints_a_word_for_the_workflow(run: FakeGitHub, capsys: pytest.CaptureFixture[str]) -> None:

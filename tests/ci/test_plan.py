@@ -154,7 +154,7 @@ COMMAND = """\
 import json, os, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
 name, *words = sys.argv[2:]
-seen = {key: os.environ.get(key) for key in ("PULUMI_OPTION_PLAN", "PULUMI_EXPERIMENTAL")}
+seen = {key: os.environ.get(key) for key in ("PULUMI_OPTION_PLAN", "PULUMI_EXPERIMENTAL", "PULUMI_OPTION_REFRESH")}
 with (folder / "calls").open("a") as calls:
     calls.write(json.dumps([name, words, seen]) + "\\n")
 answer = json.loads((folder / "answers.json").read_text())[name]
@@ -211,6 +211,13 @@ def test_the_reviewed_plan_is_carried_out_with_the_state_kept_first(fake: Fake, 
     assert fake.called == ["scripts.preview", "scripts.engine", "scripts.up"]
     assert json.loads(backup.read_text()) == {"deployment": {}}
     assert backup.stat().st_mode & 0o077 == 0
+
+
+def test_the_plan_and_what_carries_it_out_look_at_the_host(fake: Fake) -> None:
+    assert fake.deploy(fake.reviewed) == 0
+    preview, up = (json.loads(line) for line in (fake.folder / "calls").read_text().splitlines())
+    assert "--refresh" in preview[1]
+    assert up[2]["PULUMI_OPTION_REFRESH"] == "true"
 
 
 def test_another_plan_changes_nothing(fake: Fake) -> None:

@@ -1,7 +1,8 @@
 """The reviewed plan on the real engine: carried out, refused where it is another one, and kept to by `up` itself.
 
-A program of a few random numbers stands for the platform, so no Docker is needed; the plan, the comparison, the
-variables and the engine are the real ones.
+A program of a few random numbers, or of things on a host of the test's own (host.py), stands for the platform, so no
+Docker is needed; the plan, the comparison, the variables and the engine are the real ones. `scripts.up` is not: it
+asks for a Docker Engine. What it starts of the engine is what stands here in its place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ import pytest
 
 from scripts.ci import plan
 from scripts.console import UserError
+from tests.ci import host as hosts
 
 pytestmark = pytest.mark.integration
 
@@ -165,3 +167,43 @@ def test_up_is_held_to_the_plan_by_the_engine(project: Project, capfd: pytest.Ca
     assert plan.deploy(project.commands, "prod", reviewed, None) != 0
     assert "create is not allowed by the plan" in capfd.readouterr().out
     assert "id-2" not in project.names
+
+
+@pytest.fixture
+def host(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[hosts.Host]:
+    """A host with three things on it, as the program says."""
+    made = hosts.Host()
+    with hosts.serve(made) as where:
+        monkeypatch.setenv("PULUMI_DEBUG_PROVIDERS", where)
+        (project.folder / "__main__.py").write_text(hosts.PROGRAM)
+        (project.folder / "wanted").write_text("changed=1 removed=1 same=1")
+        assert plan.deploy(project.commands, "prod", project.reviewed(), None) == 0
+        yield made
+
+
+def test_what_was_changed_on_the_host_is_planned_and_put_right(
+    project: Project, host: hosts.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_declared = dict(host.things)
+    host.things["changed"] = "2"
+    del host.things["removed"]
+    reviewed = project.reviewed()
+    assert [str(one) for one in reviewed.operations] == [
+        "update host:index:Thing changed",
+        "create host:index:Thing removed",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setenv("PULUMI_ENABLE_STREAMING_JSON_PREVIEW", "true")
+        assert project.reviewed() == reviewed
+    assert plan.deploy(project.commands, "prod", reviewed, None) == 0
+    assert host.things == as_declared
+    assert project.reviewed().operations == ()
+
+
+def test_what_the_host_became_after_the_review_is_not_overwritten(project: Project, host: hosts.Host) -> None:
+    host.things["changed"] = "2"
+    reviewed = project.reviewed()
+    host.things["changed"] = "3"
+    with pytest.raises(UserError, match="not the one that was reviewed"):
+        plan.deploy(project.commands, "prod", reviewed, None)
+    assert host.things["changed"] == "3"

@@ -82,6 +82,7 @@ FAULTS: Final[list[tuple[str, str, str, Rule]]] = [
         "if: success()",
         rules.test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test,
     ),
+    ("deploy", "PULUMI_OPTION_REFRESH=true ", "", rules.test_the_plan_of_a_deployment_looks_at_the_host),
     ("drift", REVOKE, REVOKE.replace("always()", "success()"), rules.test_access_is_taken_away_whatever_happens),
     (
         "drift",
