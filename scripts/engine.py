@@ -142,7 +142,11 @@ class Engine:
         return (self._bookkeeping("stacks") / f"{self.files.stack}.json").is_file()
 
     def ensure(self) -> None:
-        """Makes the stack in the backend if it is not there, with the same encryption as the stack file."""
+        """Makes the stack in the backend if it is not there, with the same encryption as the stack file.
+
+        Raises UserError instead where a workflow run would take an empty state for a team's.
+        """
+        self._refuse_a_state_that_cannot_be_theirs()
         mine = stack.read(self.files.config)
         if not self.exists():
             if self.paths.backend:
@@ -158,6 +162,23 @@ class Engine:
                 stack.write(self.files.config, {"encryptionsalt": made["encryptionsalt"], **mine})
         elif not self.files.shared and "encryptionsalt" not in mine and (salt := self.state().salt):
             stack.adopt_salt(self.files, salt, "the stack's state")
+
+    def _refuse_a_state_that_cannot_be_theirs(self) -> None:
+        environment, name = self.paths.environment, self.files.stack
+        if not (environment.get("CI") == "true" and environment.get("GITHUB_ACTIONS") == "true"):
+            return
+        # A secret that is not set is an empty variable, and an empty state shows everything as new and nothing lost.
+        backend = environment.get("NEXUS_BACKEND_URL")
+        if self.files.shared and not backend:
+            raise UserError(
+                f"NEXUS_BACKEND_URL: is not set, and stack {name} is a team's: its state is not on this runner. Set "
+                "the secret in the environment of this job (docs/ci.md)"
+            )
+        if backend and not self.exists():
+            raise UserError(
+                f"stack {name}: the backend in NEXUS_BACKEND_URL does not know it, and a workflow run makes none. If "
+                f"the address is right, make it where you have the stack's access: `scripts/pulumi -s {name} stack`"
+            )
 
     @property
     def project(self) -> str:

@@ -79,7 +79,11 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     # subprocess looks a program up in this process's own PATH.
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "NEXUS_", "STACK"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PULUMI_", "NEXUS_", "STACK", "GITHUB_"))
+        },
         "PULUMI_BACKEND_URL": f"file://{tmp_path / 'state' / 'backend'}",
         "FAKE_LOG": str(tmp_path / "pulumi.log"),
         "FAKE_SALT": SALT,

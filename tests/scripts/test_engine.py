@@ -94,6 +94,34 @@ def test_a_stack_is_made_outside_the_checkout(paths: Paths, files: StackFiles) -
     assert len(log(paths)) == 1
 
 
+def in_a_workflow(paths: Paths, **more: str) -> Paths:
+    return replace(paths, environment={**paths.environment, "CI": "true", "GITHUB_ACTIONS": "true", **more})
+
+
+@pytest.mark.parametrize("given", [{}, {"NEXUS_BACKEND_URL": ""}])
+def test_a_workflow_run_takes_no_empty_state_for_a_teams(
+    paths: Paths, files: StackFiles, given: dict[str, str]
+) -> None:
+    """A secret that is not set is an empty variable."""
+    theirs = replace(files, shared=True)
+    with pytest.raises(UserError, match=r"NEXUS_BACKEND_URL: is not set, and stack dev is a team's"):
+        Engine(paths=in_a_workflow(paths, **given), files=theirs).ensure()
+    assert log(paths) == []
+    # What is no team's has no other state; and elsewhere a team's state may be in files.
+    Engine(paths=in_a_workflow(paths, **given), files=files).ensure()
+    Engine(paths=paths, files=theirs).ensure()
+
+
+def test_a_workflow_run_makes_no_stack_in_a_teams_backend(paths: Paths, files: StackFiles) -> None:
+    there = in_a_workflow(paths, NEXUS_BACKEND_URL=paths.environment["PULUMI_BACKEND_URL"])
+    for shared in (True, False):
+        with pytest.raises(UserError, match=r"does not know it.*`scripts/pulumi -s dev stack`"):
+            Engine(paths=there, files=replace(files, shared=shared)).ensure()
+    assert log(paths) == []
+    Engine(paths=paths, files=files).ensure()
+    Engine(paths=there, files=replace(files, shared=True)).ensure()
+
+
 def test_a_lost_stack_file_takes_its_encryption_from_the_state(engine: Engine, paths: Paths) -> None:
     (paths.state / "backend/.pulumi/stacks/nexus/dev.json").write_text(json.dumps(EXPORT), encoding="utf-8")
     engine.files.config.unlink()
