@@ -24,6 +24,13 @@ Tree = Mapping[str, Any]
 WITH_SECRETS: Final = frozenset({("preview", "preview"), ("deploy", "plan"), ("deploy", "deploy"), ("drift", "look")})
 """The jobs that run the program against a stack: only they have secrets, each in an environment of the stack's."""
 
+ENVIRONMENTS: Final = {
+    ("preview", "preview"): "preview-${{ matrix.stack }}",
+    ("deploy", "plan"): "plan-${{ matrix.stack }}",
+    ("drift", "look"): "plan-${{ matrix.stack }}",
+    ("deploy", "deploy"): "${{ matrix.stack }}",
+}
+
 WRITING: Final = {
     ("preview", "comment"): {"pull-requests": "write"},
     ("drift", "issue"): {"issues": "write"},
@@ -110,12 +117,19 @@ def test_no_job_of_a_fork_has_a_secret() -> None:
     assert "secrets" not in (ROOT / ".github/workflows/check.yml").read_text(encoding="utf-8")
 
 
-def test_what_deploys_and_what_has_a_stacks_secrets_is_bound_to_an_environment() -> None:
+def test_what_has_a_stacks_secrets_is_bound_to_its_own_kind_of_environment() -> None:
+    """What strangers to `main` wrote runs where reviewers are asked; the nightly look where nobody is."""
     for name, key, job in JOBS:
-        expected = None
-        if (name, key) in WITH_SECRETS:
-            expected = "${{ matrix.stack }}" if key == "deploy" else "preview-${{ matrix.stack }}"
-        assert job.get("environment") == expected, (name, key)
+        assert job.get("environment") == ENVIRONMENTS.get((name, key)), (name, key)
+    assert {key for key, kind in ENVIRONMENTS.items() if kind.startswith("preview-")} == {("preview", "preview")}
+
+
+def test_what_has_an_environment_of_main_runs_on_main_only() -> None:
+    for name, _ in WITH_SECRETS - {("preview", "preview")}:
+        jobs = WORKFLOWS[name]["jobs"]
+        assert jobs["stacks"]["if"] == "github.ref == 'refs/heads/main'"
+        for key, job in jobs.items():
+            assert key == "stacks" or "stacks" in job["needs"]
 
 
 def test_no_expression_is_pasted_into_a_shell() -> None:

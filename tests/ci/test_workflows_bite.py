@@ -47,8 +47,26 @@ FAULTS: Final[list[tuple[str, str, str, Rule]]] = [
     (
         "deploy",
         "environment: ${{ matrix.stack }}",
-        "environment: preview-${{ matrix.stack }}",
-        rules.test_what_deploys_and_what_has_a_stacks_secrets_is_bound_to_an_environment,
+        "environment: plan-${{ matrix.stack }}",
+        rules.test_what_has_a_stacks_secrets_is_bound_to_its_own_kind_of_environment,
+    ),
+    (
+        "drift",
+        "environment: plan-",
+        "environment: preview-",
+        rules.test_what_has_a_stacks_secrets_is_bound_to_its_own_kind_of_environment,
+    ),
+    (
+        "preview",
+        "environment: preview-",
+        "environment: plan-",
+        rules.test_what_has_a_stacks_secrets_is_bound_to_its_own_kind_of_environment,
+    ),
+    (
+        "drift",
+        "if: github.ref == 'refs/heads/main'",
+        "if: always()",
+        rules.test_what_has_an_environment_of_main_runs_on_main_only,
     ),
     ("check", "run: scripts/setup", f"run: {TITLE}", rules.test_no_expression_is_pasted_into_a_shell),
     (
