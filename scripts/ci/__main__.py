@@ -53,6 +53,11 @@ def build() -> argparse.ArgumentParser:
     one.add_argument("--label", required=True)
     one.set_defaults(run=_label)
 
+    one = commands.add_parser("newest", help="refuse where a commit is no longer the newest of its branch")
+    one.add_argument("--commit", required=True, metavar="SHA")
+    one.add_argument("--branch", required=True)
+    one.set_defaults(run=_newest)
+
     one = commands.add_parser("access", help="give this run its access by ssh, from the environment")
     one.add_argument("--revoke", action="store_true", help="take it away again")
     one.set_defaults(run=_access)
@@ -173,6 +178,17 @@ def _issue(given: argparse.Namespace) -> int:
 
 def _label(given: argparse.Namespace) -> int:
     print("true" if github.from_environment().has_label(given.commit, given.label) else "false")
+    return 0
+
+
+def _newest(given: argparse.Namespace) -> int:
+    tip = github.from_environment().tip(given.branch)
+    if tip != given.commit:
+        raise UserError(
+            f"{given.branch} is at {tip[:12]} by now, and this run is for {given.commit[:12]}: nothing was changed. "
+            "Approve the run for the newer commit; to go back to an older one, revert"
+        )
+    say(f"newest: {given.branch} is at {tip[:12]}")
     return 0
 
 

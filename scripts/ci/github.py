@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from scripts.console import UserError
 
@@ -78,6 +78,14 @@ class Api:
             if pull.get("merged_at") and isinstance(labels, list) and any(_name(one) == label for one in labels):
                 return True
         return False
+
+    def tip(self, branch: str) -> str:
+        """The commit that a branch is at. Raises UserError where GitHub refuses."""
+        answer = self._call("GET", f"git/ref/heads/{quote(branch)}")
+        found = answer.get("object") if isinstance(answer, dict) else None
+        if not isinstance(found, dict) or not found.get("sha"):
+            raise UserError(f"{self.url}: answered with no commit for branch {branch}")
+        return str(found["sha"])
 
     def _issue(self, marker: str) -> Mapping[str, object] | None:
         for one in self._all("issues", state="open", creator=self.actor):

@@ -27,6 +27,7 @@ class FakeGitHub:
     issues: list[Entry] = field(default_factory=list)
     pulls: list[Entry] = field(default_factory=list)
     changes: list[tuple[str, str, Entry]] = field(default_factory=list)
+    tips: dict[str, str] = field(default_factory=dict)
     refuse: int = 0
     url: str = ""
 
@@ -38,6 +39,11 @@ class FakeGitHub:
         rest = place.partition("/")[2]
         if method != "GET":
             self.changes.append((method, place, given))
+        if place.startswith("git/ref/heads/"):
+            return {
+                "ref": place.removeprefix("git/"),
+                "object": {"sha": self.tips[place.removeprefix("git/ref/heads/")]},
+            }
         if method == "GET":
             page, size = int(query["page"][0]), int(query["per_page"][0])
             if place.endswith("/comments"):

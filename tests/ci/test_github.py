@@ -174,6 +174,13 @@ def test_label_prints_a_word_for_the_workflow(run: FakeGitHub, capsys: pytest.Ca
     assert capsys.readouterr().out == "false\n"
 
 
+def test_an_older_commit_than_the_branchs_is_refused(run: FakeGitHub) -> None:
+    run.tips = {"main": "b" * 40}
+    assert main(["newest", "--commit", "b" * 40, "--branch", "main"]) == 0
+    with pytest.raises(UserError, match="main is at bbbbbbbbbbbb by now, and this run is for aaaaaaaaaaaa: nothing"):
+        main(["newest", "--commit", "a" * 40, "--branch", "main"])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [

@@ -165,10 +165,13 @@ def test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test() -> No
     job = WORKFLOWS["deploy"]["jobs"]["deploy"]
     assert "plan" in job["needs"]
     called = [step.get("run", "") for step in job["steps"]]
-    deploy, smoke, rollback = (
-        next(at for at, run in enumerate(called) if f"ci {name}" in run) for name in ("deploy", "smoke", "rollback")
+    newest, setup, deploy, smoke, rollback = (
+        next(at for at, run in enumerate(called) if name in run)
+        for name in ("ci newest", "scripts/setup", "ci deploy", "ci smoke", "ci rollback")
     )
-    assert deploy < smoke < rollback
+    # Within the job, so that no other deployment of the stack comes between.
+    assert newest < setup < deploy < smoke < rollback
+    assert called[newest].endswith('newest --commit "$GITHUB_SHA" --branch "$GITHUB_REF_NAME"')
     assert job["steps"][rollback]["if"] == "failure()"
     assert "continue-on-error" not in text_of(job)
 

@@ -96,6 +96,12 @@ FAULTS: Final[list[tuple[str, str, str, Rule]]] = [
     ),
     (
         "deploy",
+        '--commit "$GITHUB_SHA" --branch',
+        "--branch",
+        rules.test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test,
+    ),
+    (
+        "deploy",
         "if: failure()",
         "if: success()",
         rules.test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test,
