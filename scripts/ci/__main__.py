@@ -98,9 +98,16 @@ def build() -> argparse.ArgumentParser:
     one.add_argument("--seconds", type=float, default=smoke.SECONDS, help="how long to wait (default: %(default)s)")
     one.set_defaults(run=_smoke)
 
-    one = commands.add_parser("rollback", help="print how to go back after a deployment that failed")
+    one = commands.add_parser("rollback", help="print how to go back after a deployment that failed or was stopped")
     _stack(one)
     one.add_argument("--commit", required=True, metavar="SHA", help="the commit that was deployed")
+    one.add_argument(
+        "--backup",
+        type=options.file_argument,
+        metavar="FILE",
+        required=True,
+        help="what `deploy --backup` writes right before it changes anything; where it is not, nothing was changed",
+    )
     one.set_defaults(run=_rollback)
     return parser
 
@@ -231,15 +238,23 @@ def _smoke(given: argparse.Namespace) -> int:
 
 
 def _rollback(given: argparse.Namespace) -> int:
+    if not given.backup.is_file():
+        print(
+            f"### Deployment of `{given.stack}` was not begun: nothing was changed\n\n"
+            f"It ended before the first change: {_log()} says why. There is nothing to go back from.\n"
+        )
+        return 0
     print(
-        f"### Deployment of `{given.stack}` failed: how to go back\n\n"
+        f"### Deployment of `{given.stack}` did not end well: how to go back\n\n"
         "What was done stays until the next deployment; nothing is undone by itself. Data volumes are protected.\n\n"
         f"1. What is the matter: {_log()}; `docker ps` and `docker logs` on the host.\n"
         f"2. Back to the program before: `git revert {given.commit[:12]}` (a merge: `git revert -m 1 …`), push, and "
         "approve the deployment of that. It goes through the same preview, policies and review.\n"
         f"3. From a machine with the stack's access, without the workflow: the same commit, then "
         f"`scripts/run preview --stack {given.stack}` and `scripts/run up --stack {given.stack}`.\n"
-        "4. Only where the state itself is wrong: "
+        "4. Where the run was stopped in the middle, its engine may have left a lock: once no other runs, "
+        f"`scripts/pulumi -s {given.stack} cancel --yes`.\n"
+        "5. Only where the state itself is wrong: "
         f"`scripts/pulumi -s {given.stack} stack import --file FILE` with the export that was taken before "
         "(docs/ci.md says where it is), then a preview with `--refresh`.\n"
     )

@@ -174,9 +174,11 @@ def compare(reviewed: Plan, now: Plan) -> None:
 def deploy(commands: Commands, stack: str, reviewed: Plan, backup: Path | None) -> int:
     """Carries out a reviewed plan and nothing else; the exit status of `up`.
 
-    `backup` is where the state goes first, with its secrets encrypted. Raises UserError, with nothing changed, where
-    the plan of now is another one.
+    `backup` is where the state goes right before, with its secrets encrypted: where it is not, nothing was changed.
+    Raises UserError, with nothing changed, where the plan of now is another one.
     """
+    if backup is not None:
+        backup.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         engine_plan = Path(scratch, "engine-plan.json")
         now = parse(commands.preview(stack, f"--save-plan={engine_plan}"), stack, commands.commit())

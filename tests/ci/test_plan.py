@@ -12,6 +12,7 @@ import pytest
 
 from scripts import wire
 from scripts.ci import plan
+from scripts.ci.__main__ import main
 from scripts.console import UserError
 
 VOLUME = "urn:pulumi:prod::nexus::nexus:index:Data$docker:index/volume:Volume::media"
@@ -222,9 +223,13 @@ def test_the_plan_and_what_carries_it_out_look_at_the_host(fake: Fake) -> None:
 
 def test_another_plan_changes_nothing(fake: Fake) -> None:
     fake.answers["scripts.preview"]["out"] = document(UPDATE, step("delete", VOLUME))
+    backup = fake.folder / "backup" / "state.json"
+    backup.parent.mkdir()
+    backup.write_text("of an earlier run")
     with pytest.raises(UserError, match="review the new plan"):
-        fake.deploy(fake.reviewed)
+        fake.deploy(fake.reviewed, backup)
     assert fake.called == ["scripts.preview"]
+    assert not backup.exists()
 
 
 def test_a_violation_changes_nothing_and_is_shown(fake: Fake) -> None:
@@ -240,6 +245,23 @@ def test_no_deployment_without_the_state_before(fake: Fake, tmp_path: Path) -> N
     with pytest.raises(UserError, match="engine failed"):
         fake.deploy(fake.reviewed, tmp_path / "state.json")
     assert fake.called == ["scripts.preview", "scripts.engine"]
+
+
+def test_how_to_go_back_is_said_only_where_something_was_begun(
+    fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backup = tmp_path / "state.json"
+    words = ["rollback", "--stack", "prod", "--commit", "c0ffee", "--backup", str(backup)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "nothing was changed" in said
+    assert "revert" not in said
+    fake.answers["scripts.up"]["status"] = 3
+    fake.deploy(fake.reviewed, backup)
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "git revert c0ffee" in said
+    assert "nothing was changed" not in said
 
 
 def test_a_failed_up_is_a_failed_deployment(fake: Fake) -> None:

@@ -172,7 +172,9 @@ def test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test() -> No
     # Within the job, so that no other deployment of the stack comes between.
     assert newest < setup < deploy < smoke < rollback
     assert called[newest].endswith('newest --commit "$GITHUB_SHA" --branch "$GITHUB_REF_NAME"')
-    assert job["steps"][rollback]["if"] == "failure()"
+    assert job["steps"][rollback]["if"] == "failure() || cancelled()"
+    assert "--backup backup/state.json" in called[deploy]
+    assert "--backup backup/state.json" in called[rollback]
     assert "continue-on-error" not in text_of(job)
 
 
@@ -316,7 +318,7 @@ def test_what_runs_without_setup_needs_no_package() -> None:
         ["--help"],
         ["stacks", "--also", "dev"],
         ["access", "--help"],
-        ["rollback", "--stack", "a", "--commit", "b"],
+        ["rollback", "--stack", "a", "--commit", "b", "--backup", "c"],
     ):
         done = subprocess.run(
             ["python3", "-S", "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = {words!r}; "

@@ -102,8 +102,8 @@ FAULTS: Final[list[tuple[str, str, str, Rule]]] = [
     ),
     (
         "deploy",
+        "if: failure() || cancelled()",
         "if: failure()",
-        "if: success()",
         rules.test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test,
     ),
     ("deploy", "PULUMI_OPTION_REFRESH=true ", "", rules.test_the_plan_of_a_deployment_looks_at_the_host),
