@@ -53,6 +53,11 @@ def build() -> argparse.ArgumentParser:
     one.add_argument("--label", required=True)
     one.set_defaults(run=_label)
 
+    one = commands.add_parser("unlabel", help="take a label from a pull request, which was for what it was before")
+    one.add_argument("--pull", type=int, required=True, metavar="NUMBER", help="the pull request")
+    one.add_argument("--label", required=True)
+    one.set_defaults(run=_unlabel)
+
     one = commands.add_parser("newest", help="refuse where a commit is no longer the newest of its branch")
     one.add_argument("--commit", required=True, metavar="SHA")
     one.add_argument("--branch", required=True)
@@ -185,6 +190,12 @@ def _issue(given: argparse.Namespace) -> int:
 
 def _label(given: argparse.Namespace) -> int:
     print("true" if github.from_environment().has_label(given.commit, given.label) else "false")
+    return 0
+
+
+def _unlabel(given: argparse.Namespace) -> int:
+    taken = github.from_environment().unlabel(given.pull, given.label)
+    say(f"label: {given.label} {'taken away' if taken else 'is not there'}")
     return 0
 
 

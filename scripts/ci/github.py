@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from scripts.console import UserError
+from scripts.wire import table
 
 ACTOR: Final = "github-actions[bot]"
 """Who GITHUB_TOKEN writes as."""
@@ -72,12 +73,29 @@ class Api:
         )
 
     def has_label(self, commit: str, label: str) -> bool:
-        """Whether a merged pull request that brought `commit` has `label`. Raises UserError where GitHub refuses."""
+        """Whether a pull request that brought `commit` to the default branch has `label`.
+
+        Only a branch of this repository counts: a fork's was never previewed. Raises UserError where GitHub refuses.
+        """
         for pull in self._all(f"commits/{commit}/pulls"):
-            labels = pull.get("labels")
-            if pull.get("merged_at") and isinstance(labels, list) and any(_name(one) == label for one in labels):
+            base, head = table(pull.get("base")), table(pull.get("head"))
+            home = table(base.get("repo"))
+            if (
+                pull.get("merged_at")
+                and home.get("full_name") == table(head.get("repo")).get("full_name") == self.repository
+                and base.get("ref") == home.get("default_branch")
+                and label in _labels(pull.get("labels"))
+            ):
                 return True
         return False
+
+    def unlabel(self, number: int, label: str) -> bool:
+        """Takes a label from a pull request; False where it is not there. Raises UserError where GitHub refuses."""
+        place = f"issues/{number}/labels"
+        if label not in _labels(list(self._all(place))):
+            return False
+        self._call("DELETE", f"{place}/{quote(label, safe='')}")
+        return True
 
     def tip(self, branch: str) -> str:
         """The commit that a branch is at. Raises UserError where GitHub refuses."""
@@ -171,8 +189,8 @@ def _address(answer: object) -> str:
     return str(answer.get("html_url", "")) if isinstance(answer, dict) else ""
 
 
-def _name(label: object) -> object:
-    return label.get("name") if isinstance(label, dict) else None
+def _labels(given: object) -> list[object]:
+    return [table(one).get("name") for one in given] if isinstance(given, list) else []
 
 
 def _hint(status: int) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -27,6 +27,7 @@ class FakeGitHub:
     issues: list[Entry] = field(default_factory=list)
     pulls: list[Entry] = field(default_factory=list)
     changes: list[tuple[str, str, Entry]] = field(default_factory=list)
+    labels: list[Entry] = field(default_factory=list)
     tips: dict[str, str] = field(default_factory=dict)
     refuse: int = 0
     url: str = ""
@@ -50,6 +51,8 @@ class FakeGitHub:
                 found = self.comments
             elif place.endswith("/pulls"):
                 found = self.pulls
+            elif place.endswith("/labels"):
+                found = self.labels
             else:
                 found = [
                     one
@@ -57,6 +60,9 @@ class FakeGitHub:
                     if one["state"] == query["state"][0] and one["user"] == {"login": query["creator"][0]}
                 ]
             return found[(page - 1) * size : page * size]
+        if method == "DELETE":
+            self.labels[:] = [one for one in self.labels if one["name"] != unquote(rest.rpartition("/")[2])]
+            return self.labels
         if rest.startswith("comments/"):
             (one,) = [one for one in self.comments if str(one["id"]) == rest.removeprefix("comments/")]
             return one.update(given) or one
@@ -108,7 +114,7 @@ def fake() -> Iterator[FakeGitHub]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = handle_any  # noqa: N815 - the names that the server looks for
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names that the server looks for
 
         def log_message(self, *_: object) -> None:
             pass

@@ -98,20 +98,41 @@ def test_nothing_is_closed_where_nothing_of_ours_is_open(fake: FakeGitHub) -> No
     assert fake.changes == []
 
 
+HOME = {"full_name": REPOSITORY, "default_branch": "main"}
+LABELLED = {
+    "merged_at": "2026-01-01",
+    "labels": [{"name": "allow-data-loss"}],
+    "base": {"ref": "main", "repo": HOME},
+    "head": {"ref": "change", "repo": HOME},
+}
+
+
 @pytest.mark.parametrize(
     ("pull", "expected"),
     [
-        ({"merged_at": "2026-01-01", "labels": [{"name": "allow-data-loss"}]}, True),
-        ({"merged_at": "2026-01-01", "labels": [{"name": "bug"}]}, False),
-        ({"merged_at": None, "labels": [{"name": "allow-data-loss"}]}, False),
-        ({"merged_at": "2026-01-01"}, False),
+        (LABELLED, True),
+        ({**LABELLED, "labels": [{"name": "bug"}]}, False),
+        ({**LABELLED, "labels": None}, False),
+        ({**LABELLED, "merged_at": None}, False),
+        ({**LABELLED, "base": {"ref": "topic", "repo": HOME}}, False),
+        ({**LABELLED, "base": {"ref": "main", "repo": {**HOME, "full_name": "upstream/nexus"}}}, False),
+        ({**LABELLED, "head": {"ref": "main", "repo": {**HOME, "full_name": "fork/nexus"}}}, False),
+        ({**LABELLED, "head": {"ref": "main", "repo": None}}, False),
     ],
 )
-def test_only_a_merged_pull_request_gives_its_label_to_a_commit(
+def test_only_what_was_merged_into_the_default_branch_gives_its_label_to_a_commit(
     fake: FakeGitHub, pull: dict[str, object], expected: bool
 ) -> None:
     fake.pulls.append(pull)
     assert fake.api.has_label("abc", "allow-data-loss") is expected
+
+
+def test_a_label_is_taken_away_and_no_other(fake: FakeGitHub) -> None:
+    fake.labels += [{"name": "bug"}, {"name": "allow-data-loss"}]
+    assert fake.api.unlabel(7, "allow-data-loss")
+    assert fake.labels == [{"name": "bug"}]
+    assert not fake.api.unlabel(7, "allow-data-loss")
+    assert [(method, place) for method, place, _ in fake.changes] == [("DELETE", "issues/7/labels/allow-data-loss")]
 
 
 @pytest.fixture

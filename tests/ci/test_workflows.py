@@ -33,6 +33,7 @@ ENVIRONMENTS: Final = {
 
 WRITING: Final = {
     ("preview", "comment"): {"pull-requests": "write"},
+    ("preview", "label"): {"pull-requests": "write"},
     ("drift", "issue"): {"issues": "write"},
 }
 """The jobs that may change anything at the forge: none of them has a secret."""
@@ -211,9 +212,22 @@ def test_the_label_is_the_guards_only_way_out() -> None:
         step["env"] for name, _, step in STEPS if name == "preview" and "NEXUS_ALLOW_DATA_LOSS" in step.get("env", {})
     ]
     assert one["NEXUS_ALLOW_DATA_LOSS"] == (
-        "${{ contains(github.event.pull_request.labels.*.name, 'allow-data-loss') }}"
+        "${{ github.event.action != 'synchronize' && "
+        "contains(github.event.pull_request.labels.*.name, 'allow-data-loss') }}"
     )
     assert {"labeled", "unlabeled"} <= set(WORKFLOWS["preview"]["on"]["pull_request"]["types"])
+
+
+def test_a_push_takes_the_label_away_by_the_scripts_of_the_base() -> None:
+    job = WORKFLOWS["preview"]["jobs"]["label"]
+    assert job["if"] == (
+        "github.event.action == 'synchronize' && "
+        "contains(github.event.pull_request.labels.*.name, 'allow-data-loss') && "
+        "github.event.pull_request.head.repo.full_name == github.repository"
+    )
+    checkout, step = job["steps"]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert step["run"].endswith("--label allow-data-loss")
 
 
 def test_the_comment_is_posted_whether_the_preview_succeeded_or_not() -> None:
