@@ -1,12 +1,14 @@
 """What a resource is configured with: its environment, its arguments and the files that it is given.
 
 All of it as names and values in one spelling, whichever way it came: `--log.level=debug`, `LOG_LEVEL=debug` and
-`log: {level: debug}` are one setting. What a rule forbids does not belong here. Not seen from here: a file that is
-in the image or on the host, an upload by `source`, and what a script does before it starts the app.
+`log: {level: debug}` are one setting, and so is a file that holds one value, as secrets do, by the file's name. What
+a rule forbids does not belong here. Not seen from here: a file that is in the image or on the host, an upload by
+`source`, and what a script does before it starts the app.
 """
 
 import base64
 import binascii
+import codecs
 import json
 import re
 import tomllib
@@ -14,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+from xml.etree import ElementTree
 
 import yaml
 
@@ -49,17 +52,32 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file that a resource is given. `name` is its path in the container, `text` its content, where known."""
+    """A file that a resource is given. `name` is its path in the container, `text` its content, where known.
+
+    `garbled` says that the content is known and is no text.
+    """
 
     path: Path
     name: str | Unknown
     text: str | Unknown
+    garbled: bool = False
+
+    @property
+    def base(self) -> str:
+        """The last part of its path; empty where that is not known."""
+        return self.name.rpartition("/")[2] if isinstance(self.name, str) else ""
 
     @property
     def extension(self) -> str:
         """In lower case, without the dot; empty where there is none or the name is not known."""
-        last = self.name.rpartition("/")[2] if isinstance(self.name, str) else ""
-        return last.rpartition(".")[2].casefold() if "." in last else ""
+        return self.base.rpartition(".")[2].casefold() if "." in self.base else ""
+
+    @property
+    def opaque(self) -> bool:
+        """Whether an app could read settings in it that are not seen here, though it is known."""
+        if not isinstance(self.text, str):
+            return self.garbled and self.extension in _SETTINGS
+        return self.extension in _XML and _xml(self.text) is None
 
     @property
     def structured(self) -> bool:
@@ -102,24 +120,31 @@ def texts(value: Value) -> tuple[str, ...]:
 def files(resource: Resource) -> Iterator[File]:
     """What is uploaded into a container; the content of a Swarm config or secret."""
     if resource.kind in ("ServiceConfig", "Secret"):
-        name = member(resource.props, "name")
+        name, data = member(resource.props, "name"), member(resource.props, "data")
+        text = _decoded(data)
         yield File(
             path=("data",),
             name=name if isinstance(name, str) else UNKNOWN,
-            text=_decoded(member(resource.props, "data")),
+            text=text,
+            garbled=isinstance(data, str) and text is UNKNOWN,
         )
     uploads = member(resource.props, "uploads")
     for index, upload in enumerate(uploads if isinstance(uploads, list) else []):
         name, plain, encoded = (member(upload, key) for key in ("file", "content", "contentBase64"))
-        where = "content"
-        text: str | Unknown
+        where, garbled = "content", False
         if isinstance(plain, str):
-            text = plain
+            text = plain.removeprefix(_MARK)
         elif encoded is not None:
             where, text = "contentBase64", _decoded(encoded)
+            garbled = isinstance(encoded, str) and text is UNKNOWN
         else:
             text = UNKNOWN
-        yield File(path=("uploads", index, where), name=name if isinstance(name, str) else UNKNOWN, text=text)
+        yield File(
+            path=("uploads", index, where),
+            name=name if isinstance(name, str) else UNKNOWN,
+            text=text,
+            garbled=garbled,
+        )
 
 
 def settings(resource: Resource) -> Iterator[Setting]:
@@ -143,6 +168,21 @@ def name_of(text: str) -> str:
 
 def _clean(value: str) -> str:
     return value.strip().strip("\"'").strip()
+
+
+# In the spellings of Go's and Python's parsers and of people.
+_OFF: Final = frozenset({"0", "false", "f", "no", "n", "off", "none", "null", "disable", "disabled", "never"})
+_ON: Final = frozenset({"1", "true", "t", "yes", "y", "on", "enable", "enabled"})
+
+
+def switched_off(value: str) -> bool:
+    """Whether a value switches something off."""
+    return value.casefold() in _OFF
+
+
+def switched_on(value: str) -> bool:
+    """Whether a value switches something on, and can be nothing else, such as a device's name."""
+    return value.casefold() in _ON
 
 
 def _variable(path: Path, text: str, holder: Mapping[str, Value]) -> Iterator[Setting]:
@@ -191,11 +231,61 @@ def _of_file(file: File, text: str) -> Iterator[Setting]:
         data = None  # that is a finding of its own
     if data is not None:
         yield from _leaves(data, file.path, "")
-    elif file.extension == "xml" or start == "<":
-        for found in re.finditer(r"<([A-Za-z_][\w.-]*)(?:\s[^<>]*)?>([^<>]*)</\1\s*>", text):
-            yield Setting(path=(*file.path, found[1]), name=name_of(found[1]), value=_clean(found[2]))
-    elif not text.lstrip().startswith("-----BEGIN"):
-        yield from _lines(file.path, text)
+        return
+    found = _xml(text) if file.extension in _XML or start == "<" else None
+    if found is not None:
+        yield from (
+            Setting(path=(*file.path, tag), name=name_of(name), value=_clean(value)) for tag, name, value in found
+        )
+        return
+    value = _PEM.sub("", text).strip()
+    if re.fullmatch(r"[A-Za-z]\w*", file.base) and len(value.splitlines()) == 1:
+        yield Setting(path=file.path, name=name_of(file.base), value=_clean(value))
+    yield from _lines(file.path, value)
+    if file.extension in _XML or start == "<":
+        for element in re.finditer(r"<([A-Za-z_][\w.-]*)(?:\s[^<>]*)?>([^<>]*)</\1\s*>", value):
+            yield Setting(path=(*file.path, element[1]), name=name_of(element[1]), value=_clean(element[2]))
+
+
+_XML: Final = frozenset({"xml", "config"})
+_SETTINGS: Final = _XML | {
+    "yml",
+    "yaml",
+    "json",
+    "toml",
+    "ini",
+    "conf",
+    "cfg",
+    "cnf",
+    "env",
+    "properties",
+    "ovpn",
+    "txt",
+}
+"""Extensions of files that hold settings, in text."""
+
+_PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,60})-----\s[A-Za-z0-9+/\s]*+={0,2}+\s*+-----END \1-----")
+
+
+@lru_cache(maxsize=64)
+def _xml(text: str) -> tuple[tuple[str, str, str], ...] | None:
+    """Tag, name and value of each element and attribute. None for what is no XML, and for what defines entities."""
+    if re.search(r"<!\s*(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
+        return None
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314 - without a DOCTYPE there are no entities to expand
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+    found: list[tuple[str, str, str]] = []
+    for element in root.iter():
+        tag = element.tag.rpartition("}")[2]
+        found.append((tag, tag, "".join([element.text or "", *(child.tail or "" for child in element)])))
+        given = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        called = given.get("key") or given.get("name")
+        found += [
+            (tag, called if called and key == "value" else f"{tag}.{key}", value) for key, value in given.items()
+        ]
+    return tuple(found)
 
 
 def _leaves(value: Value, path: Path, name: str) -> Iterator[Setting]:
@@ -210,23 +300,45 @@ def _leaves(value: Value, path: Path, name: str) -> Iterator[Setting]:
 
 
 def _lines(path: Path, text: str) -> Iterator[Setting]:
-    """Lines of `name = value` under `[section]`."""
+    """Lines of `name = value` under `[section]`, without the remarks behind them."""
     section = ""
     for line in text.splitlines():
-        if found := re.fullmatch(r"\s*\[([^\]]*)\]\s*", line):
+        if found := re.match(r"\s*\[([^\]]*)\]", line):
             section = found[1]
-        elif found := re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_][^=:#\s]*)\s*[=:]\s*(.*)", line):
+        elif found := re.fullmatch(r"\s*(?:export\s+)?[\"'`]?([A-Za-z_][^=:#\s\"'`]*)[\"'`]?\s*[=:]\s*(.*)", line):
             parts = tuple(part for part in (section, found[1]) if part)
-            yield Setting(path=(*path, *parts), name=name_of(".".join(parts)), value=_clean(found[2]))
+            value = re.sub(r"\s[;#].*", "", f" {found[2]}").strip().removesuffix(",")
+            yield Setting(path=(*path, *parts), name=name_of(".".join(parts)), value=_clean(value))
+
+
+_MARK: Final = "\ufeff"
+_ENCODINGS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before that of 16, which it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def _decoded(value: Value) -> str | Unknown:
     if not isinstance(value, str):
         return UNKNOWN
     try:
-        return base64.b64decode(value, validate=False).decode()
+        data = base64.b64decode(value, validate=False)
+        return data.decode(_encoding(data))
     except (binascii.Error, ValueError):
         return UNKNOWN
+
+
+def _encoding(data: bytes) -> str:
+    """That of a text: by its mark, or by where the zeros are that half of each character is in UTF-16."""
+    for mark, name in _ENCODINGS:
+        if data.startswith(mark):
+            return name
+    if len(data) > 1 and b"\0" in data[:2] and data[:2] != b"\0\0":
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the C one is not always there

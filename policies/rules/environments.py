@@ -19,8 +19,8 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
-from policies.rules.configuration import Setting, files, settings, texts
-from policies.rules.props import Path, walk
+from policies.rules.configuration import Setting, files, settings, switched_off, switched_on, texts
+from policies.rules.props import COMMANDS, Path, walk
 from policies.rules.references import Reference, parse
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
 
@@ -41,31 +41,23 @@ def _elsewhere(judge: Judge) -> Judge:
     return judged
 
 
-# What switches something off, in the spellings of Go's and Python's parsers and of people.
-_OFF: Final = frozenset({"0", "false", "f", "no", "n", "off", "none", "null", "disable", "disabled", "never"})
-
-
-def _off(value: str) -> bool:
-    return value.casefold() in _OFF
-
-
 def _on(value: str) -> bool:
-    return value != "" and not _off(value)
-
-
-def _plainly_on(value: str) -> bool:
-    """On, where the value could also be something else, such as a device's name."""
-    return value.casefold() in {"1", "true", "t", "yes", "y", "on", "enable", "enabled"}
+    return value != "" and not switched_off(value)
 
 
 def _open(value: str) -> bool:
-    return _off(value) or value.casefold() in {
+    return switched_off(value) or value.casefold() in {
         "anonymous",
         "anonymously",
         "open",
         "bypass",
         "disabledforlocaladdresses",
     }
+
+
+def _lax(value: str) -> bool:
+    """What makes a check of certificates no check, for whoever it may be."""
+    return switched_off(value) or value.casefold() in {"disabledforlocaladdresses", "cert_none", "ignore", "skip"}
 
 
 def _talkative(value: str) -> bool:
@@ -78,8 +70,17 @@ def _high(value: str) -> bool:
     return re.fullmatch(r"(?:[4-9]|\d\d+)", value) is not None
 
 
+def _lowest(value: str) -> bool:
+    """A level by number: 7 and more are for debugging in syslog's way, 10 and below 0 in those of Python and Go."""
+    return re.fullmatch(r"-\d+|[7-9]|10", value) is not None
+
+
 def _for_development(value: str) -> bool:
-    return value.casefold() in {"dev", "devel", "develop", "development", "local", "debug", "debugging"}
+    return _for_developers(value) or value.casefold() == "local"
+
+
+def _for_developers(value: str) -> bool:
+    return value.casefold() in {"dev", "devel", "develop", "development", "debug", "debugging"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ class Switch:
 
 
 def _switch(name: str, value: Callable[[str], bool], problem: str) -> Switch:
-    return Switch(name=re.compile(rf"(?:.*_)?(?:{name})", re.DOTALL), value=value, problem=problem)
+    """The last words of a name, also where they run together: INSECURE_SKIP_VERIFY and INSECURESKIPVERIFY."""
+    loose = re.sub(r"(\(\?<!\w+\))|_", lambda found: found[1] or "_?", name)
+    return Switch(name=re.compile(rf"(?:.*_)?(?:{loose})", re.DOTALL), value=value, problem=problem)
 
 
 _NOT: Final = r"(?<!NO_)(?<!NOT_)(?<!DISABLE_)(?<!WITHOUT_)(?<!DISABLED_)"
@@ -100,16 +103,21 @@ _NOT: Final = r"(?<!NO_)(?<!NOT_)(?<!DISABLE_)(?<!WITHOUT_)(?<!DISABLED_)"
 _LOGS: Final = "makes the app log far more than it should, what people do and secrets included"
 _PAGES: Final = "opens pages that are for a developer alone"
 _DEBUG: Final = (
-    _switch(r"\w*LEVEL|LOG|LOGGING|LOGGER|VERBOSITY|LOG_FILTERS?|(?:LOG|LOGGING|SERILOG)_\w+", _talkative, _LOGS),
-    Switch(name=re.compile("V|VERBOSITY"), value=_high, problem=_LOGS),  # of Kubernetes' and Google's programs
+    _switch(r"\w*LEVEL|LOG|LOGGING|LOGGER|VERBOSITY|LOG_FILTERS?", _talkative, _LOGS),
+    Switch(name=re.compile(r"(?:.*_)?(?:LOG|LOGGING|SERILOG)_\w+"), value=_talkative, problem=_LOGS),
+    _switch("LOG_LEVEL", _lowest, _LOGS),
+    Switch(name=re.compile("V|(?:.*_)?VERBOSITY"), value=_high, problem=_LOGS),  # of Kubernetes' programs, OpenVPN
+    Switch(name=re.compile("VV+"), value=_on, problem=_LOGS),
     _switch(
-        rf"{_NOT}(?:DEBUG|XDEBUG|TRACE|LEVEL_DEBUG|LEVEL_TRACE)(?:_(?:ENABLED?|MODE|ON|LOGS?|LOGGING))?", _on, _LOGS
+        rf"{_NOT}(?:DEBUG|XDEBUG|TRACE|VERBOSE|LEVEL_DEBUG|LEVEL_TRACE)(?:_(?:ENABLED?|MODE|ON|LOGS?|LOGGING))?",
+        _on,
+        _LOGS,
     ),
-    _switch(r"(?:ENABLE|WITH|USE)_(?:DEBUG|TRACE)\w*", _on, _LOGS),
+    _switch(r"(?:ENABLE|WITH|USE)_(?:DEBUG|TRACE|VERBOSE)\w*", _on, _LOGS),
     _switch(rf"{_NOT}(?:PPROF|PROFILING|PROFILER)(?:_(?:ENABLED?|ON))?", _on, _PAGES),
     _switch(r"(?:ENABLE|WITH|USE)_(?:PPROF|PROFILING)", _on, _PAGES),
     _switch(r"API_(?:INSECURE|DASHBOARD|DEBUG)", _on, _PAGES),
-    Switch(name=re.compile("(?:TRAEFIK_)?API"), value=_plainly_on, problem=_PAGES),
+    Switch(name=re.compile("(?:TRAEFIK_)?API"), value=switched_on, problem=_PAGES),
 )
 
 _MODE: Final = "runs the app as developers run it"
@@ -119,7 +127,8 @@ _BYPASS: Final = (
     _switch(
         r"ENV|ENVIRONMENT|APP_MODE|RUN_MODE|RUNTIME_MODE|GIN_MODE|NODE_ENV|PROFILES_ACTIVE", _for_development, _MODE
     ),
-    _switch(rf"{_NOT}(?:DEV|DEVELOPMENT|DEV_MODE|DEVELOPMENT_MODE|DEV_MODE_ENABLED)", _plainly_on, _MODE),
+    _switch("MODE", _for_developers, _MODE),
+    _switch(rf"{_NOT}(?:DEV|DEVELOPMENT|DEV_MODE|DEVELOPMENT_MODE|DEV_MODE_ENABLED)", switched_on, _MODE),
     _switch(
         rf"{_NOT}(?<!AUTH_)(?<!LOGIN_)(?<!NO_DEV_)(?:DEV_)?BYPASS(?:_ENABLED)?|{_NOT}(?:DEV|SKIP|ENABLE)_BYPASS\w*",
         _on,
@@ -135,12 +144,14 @@ _BYPASS: Final = (
     _switch(
         r"(?:TLS|SSL|CERT|CERTIFICATE)_(?:VERIFY|VERIFICATION|VALIDATION|CHECK)|VERIFY_(?:TLS|SSL|CERT\w*|PEER|HOST)|"
         r"CERTIFICATE_VALIDATION|REJECT_UNAUTHORIZED|HTTPS_?VERIFY|PYTHONHTTPSVERIFY|REQUIRE_TLS",
-        _off,
+        _lax,
         _TRUST,
     ),
+    _switch("(?:FORWARDED_HEADERS|PROXY_PROTOCOL)_INSECURE", _on, "believes any address that a request names"),
+    _switch("WEB_ENABLE_ADMIN_API", _on, "lets anybody in reach delete what is stored"),
     Switch(
         name=re.compile(r"FIREWALL(?:_ENABLED\w*)?"),
-        value=_off,
+        value=switched_off,
         problem="switches off the firewall that keeps traffic inside the tunnel",
     ),
 )
@@ -162,7 +173,7 @@ _SIGN_IN: Final = (
         _on,
         _NOBODY,
     ),
-    _switch(r"LOCAL_HOST_AUTH|LOCALHOST_AUTH", _off, "lets in whoever comes from the same network namespace"),
+    _switch(r"LOCAL_HOST_AUTH|LOCALHOST_AUTH", switched_off, "lets in whoever comes from the same network namespace"),
     _switch(
         r"AUTH_SUBNET_WHITELIST_ENABLED|BYPASS_LOCAL_AUTH|BYPASS_AUTH_SUBNET_WHITELIST_ENABLED",
         _on,
@@ -170,6 +181,17 @@ _SIGN_IN: Final = (
     ),
     _switch(r"DEFAULT_POLICY", _open, _NOBODY),
 )
+
+
+def _bypass(resource: Resource, config: Config) -> Iterator[Finding]:
+    yield from _switches(_BYPASS, "Take it out, or set it on dev stacks alone")(resource, config)
+    for file in files(resource):
+        if file.opaque:
+            yield Finding(
+                path=file.path,
+                problem="holds settings by its name and cannot be read as an app may read it",
+                remedy="Write it in UTF-8, and XML without a DOCTYPE",
+            )
 
 
 def _switches(table: tuple[Switch, ...], remedy: str) -> Judge:
@@ -273,7 +295,31 @@ def _inside(endpoint: str) -> bool:
     )
 
 
-_ENDPOINT: Final = re.compile(r"(?:.*_)?(?:WIREGUARD|VPN|OPENVPN|PEER|WG)_ENDPOINT(?:_IP)?|(?:.*_)?OPENVPN_IP")
+_ENDPOINT: Final = re.compile(
+    r"(?:.*_)?(?:WIREGUARD|VPN|OPENVPN|PEER|AMNEZIAWG|WG)_ENDPOINT(?:_IP)?|(?:.*_)?OPENVPN_(?:TARGET_)?IP"
+)
+
+
+_REMOTE: Final = re.compile(r"^[ \t]*remote[ \t]+(\S+)", re.MULTILINE)
+"""Where OpenVPN's own configuration says whom to connect to."""
+_FLAG: Final = re.compile(r"(?:^|\s)--remote(?:\s+|=)([^\s\"']+)")
+
+
+def _remotes(resource: Resource) -> Iterator[tuple[Path, str, str]]:
+    """Path, name and address of each server of a tunnel."""
+    openvpn = any(
+        entry.key in COMMANDS and isinstance(entry.value, str) and "openvpn" in entry.value.casefold()
+        for entry in walk(resource.props)
+    )
+    for setting in settings(resource):
+        if _ENDPOINT.fullmatch(setting.name) or (openvpn and setting.name == "REMOTE"):
+            yield setting.path, setting.note, setting.value
+        elif setting.name.endswith("OPENVPN_FLAGS"):
+            for address in _FLAG.findall(setting.value):
+                yield setting.path, setting.note, address
+    for file in files(resource):
+        for address in _REMOTE.findall(file.text) if isinstance(file.text, str) else ():
+            yield file.path, "", address
 
 
 def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -284,13 +330,13 @@ def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(path=path, problem="is a VPN server of one's own, which hides nothing", remedy=remedy)
     if resource.kind in ("Container", "Service"):
         yield from islice(_named_as_peer(resource, remedy), 1)
-    for setting in settings(resource):
-        if _ENDPOINT.fullmatch(setting.name) and _inside(setting.value):
+    for path, note, address in _remotes(resource):
+        if _inside(address):
             yield Finding(
-                path=setting.path,
+                path=path,
                 problem="is an address on this machine or its own networks: the tunnel would end here",
                 remedy=remedy,
-                note=setting.note,
+                note=note,
             )
 
 
@@ -350,11 +396,12 @@ RULES: Final = (
         name="no-dev-bypass",
         description=(
             "On staging and production no app runs in a mode for developers, accepts any certificate, or goes "
-            "without the firewall around the tunnel: each is a door that development leaves open."
+            "without the firewall around the tunnel: each is a door that development leaves open. A file of settings "
+            "that cannot be read as the app may read it, in another encoding or with a DOCTYPE, is refused as well."
         ),
         remediation="Take the setting out, or set it for the stacks of development alone.",
         severity=Severity.HIGH,
-        judge=_switches(_BYPASS, "Take it out, or set it on dev stacks alone"),
+        judge=_elsewhere(_bypass),
         settings=SETTINGS,
     ),
     Rule(

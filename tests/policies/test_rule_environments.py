@@ -67,6 +67,13 @@ def upload(name: str, text: str) -> Props:
     return container(uploads=[{"file": f"/run/config/{name}", "content": text}])
 
 
+def encoded(name: str, data: bytes) -> Props:
+    return container(uploads=[{"file": f"/run/config/{name}", "contentBase64": base64.b64encode(data).decode()}])
+
+
+XML: Final = "<Config><AuthenticationMethod>None</AuthenticationMethod></Config>"
+
+
 def secret(value: Json) -> Json:
     return {SIGNATURE: SECRET, "value": value}
 
@@ -108,6 +115,15 @@ DEBUG: Final[dict[str, Props]] = {
             "PPROF_ENABLED=yes",
             "ENABLE_PPROF=1",
             "GF_DIAGNOSTICS_PROFILING_ENABLED=true",
+            "VERBOSE=1",
+            "VERBOSE_LOGGING=true",
+            "DEBUGMODE=true",
+            "ENABLEDEBUG=1",
+            "TRAEFIK_APIINSECURE=true",
+            "OPENVPN_VERBOSITY=6",
+            "LOGLEVEL=7",
+            "LOG_LEVEL=-1",
+            "LOG_LEVEL=10",
         )
     },
     **{
@@ -126,6 +142,8 @@ DEBUG: Final[dict[str, Props]] = {
             ("--pprof",),
             ("-profiling=true",),
             ("-v=5",),
+            ("--verbose",),
+            ("-vvv",),
             ("--v", "10"),
             ("--api.insecure",),
             ("--api.insecure=true",),
@@ -145,6 +163,16 @@ DEBUG: Final[dict[str, Props]] = {
     "traefik's dashboard": upload("traefik.yml", "api:\n  dashboard: yes\n"),
     "traefik.toml": upload("traefik.toml", '[log]\nlevel="DEBUG"\n'),
     "grafana.ini": upload("grafana.ini", "[log]\nlevel=debug\n"),
+    "a remark behind a section": upload("grafana.ini", "[log] ; x\nlevel=debug\n"),
+    "a remark behind a value": upload("app.ini", "verbose=1 ; x\n"),
+    "a name in quotes": upload("app.ini", '"log_level" = "debug",\n'),
+    "behind a brace": upload("grafana.ini", "{\n[log]\nlevel=debug\n"),
+    "behind two": upload("grafana.ini", "{}\n[log]\nlevel=debug\n"),
+    "behind a tag": upload("grafana.ini", "<x>\n[log]\nlevel=debug\n"),
+    "behind the head of a key": upload("grafana.ini", "-----BEGIN X-----\n[log]\nlevel=debug\n"),
+    "between a head and an end": upload("x", "-----BEGIN X-----\nlevel=debug\n-----END X-----\n"),
+    "a file by its name": upload("log_level", "debug\n"),
+    "with a mark of its encoding": upload("app.env", "\ufeffLOG_LEVEL=debug\n"),
     "config.xml": upload("config.xml", "<Config>\n <LogLevel>debug</LogLevel>\n</Config>"),
     "logging.json": upload("logging.json", '{"Serilog": {"MinimumLevel": {"Default": "Debug"}}}'),
     "an env file": upload("app.env", "# what for\nexport LOG_LEVEL=debug\n"),
@@ -174,6 +202,11 @@ INNOCENT_OF_DEBUG: Final[dict[str, Props]] = {
             "TRACES_EXPORTER=otlp",
             "APP_NAME=debug",
             "TRAEFIK_API=false",
+            "VERBOSE=false",
+            "NO_VERBOSE=1",
+            "OPENVPN_VERBOSITY=1",
+            "LOG_LEVEL=4",
+            "LOG_LEVEL=20",
         )
     },
     **{
@@ -191,6 +224,9 @@ INNOCENT_OF_DEBUG: Final[dict[str, Props]] = {
     },
     "info": upload("traefik.yml", "log: {level: INFO}\napi: {insecure: false, dashboard: false}\n"),
     "a dashboard about it": upload("d.json", '{"panels": [{"title": "debug", "expr": "rate(debug[5m])"}]}'),
+    "a certificate": upload(
+        "tls.crt", "-----BEGIN CERTIFICATE-----\nA/DEBUG+\nxDebug==\n-----END CERTIFICATE-----\n"
+    ),
     "a comment": upload("grafana.ini", "[log]\n; level = debug\n# level = debug\nlevel = info\n"),
     "a health check": container(healthcheck={"tests": ["CMD", "curl", "--verbose", "http://127.0.0.1/debug"]}),
 }
@@ -207,6 +243,15 @@ BYPASS: Final[dict[str, Props]] = {
             "GF_DEFAULT_APP_MODE=development",
             "DEV=1",
             "DEV_MODE=true",
+            "DEVMODE=true",
+            "MODE=development",
+            "MODE=dev",
+            "SERVER_MODE=debug",
+            "TRAEFIK_SERVERSTRANSPORT_INSECURESKIPVERIFY=true",
+            "TRAEFIK_ENTRYPOINTS_WEB_FORWARDEDHEADERS_INSECURE=true",
+            "CERTIFICATE_VALIDATION=DisabledForLocalAddresses",
+            "SONARR__CERTIFICATEVALIDATION=Disabled",
+            "SSLVERIFY=false",
             "DEV_BYPASS=1",
             "NEXUS_DEV_BYPASS=true",
             "DEV_BYPASS_TOKEN_CHECK=1",
@@ -224,6 +269,14 @@ BYPASS: Final[dict[str, Props]] = {
     "--dev": arguments("server", "--dev"),
     "-dev": arguments("server", "-dev", "-port=1"),
     "--insecure": arguments("curl", "--insecure"),
+    "--serverstransport.insecureskipverify": arguments("--serverstransport.insecureskipverify"),
+    "--web.enable-admin-api": arguments("--web.enable-admin-api"),
+    "anybody's headers": upload("t.yml", "entryPoints: {web: {forwardedHeaders: {insecure: true}}}"),
+    "anybody's protocol": arguments("--entrypoints.web.proxyProtocol.insecure"),
+    "a text in another encoding": encoded("config.xml", b"\x80\x81<Config/>"),
+    "no base64": container(uploads=[{"file": "/app.conf", "contentBase64": "A"}]),
+    "entities": upload("config.xml", '<!DOCTYPE a [<!ENTITY e "None">]><a><Method>&e;</Method></a>'),
+    "no XML": upload("config.xml", "<Config><Port>1</Config>"),
     "prometheus.yml": upload("p.yml", "scrape_configs:\n- tls_config: {insecure_skip_verify: true}\n"),
     "traefik.yml": upload("traefik.yml", "serversTransport:\n  insecureSkipVerify: true\n"),
     "alertmanager.yml": upload("a.yml", "receivers:\n- email_configs:\n  - require_tls: false\n"),
@@ -234,6 +287,10 @@ INNOCENT_OF_BYPASS: Final[dict[str, Props]] = {
         entry: env(entry)
         for entry in (
             "NODE_ENV=production",
+            "MODE=production",
+            "STORAGE_MODE=local",
+            "CERTIFICATE_VALIDATION=Enabled",
+            "TRAEFIK_SERVERSTRANSPORT_INSECURESKIPVERIFY=false",
             "DEV=tun0",
             "DEV_MODE=0",
             "VERIFY_SSL=true",
@@ -245,6 +302,10 @@ INNOCENT_OF_BYPASS: Final[dict[str, Props]] = {
         )
     },
     "a device": arguments("openvpn", "--dev", "tun0"),
+    "a picture": encoded("logo.png", b"\x89PNG\r\n\x1a\n\xff"),
+    "what is not known": container(uploads=[{"file": "/config.xml", "contentBase64": UNKNOWN}]),
+    "a page": upload("index.html", "<!DOCTYPE html><html></html>"),
+    "trusted headers": upload("t.yml", "entryPoints: {web: {forwardedHeaders: {insecure: false}}}"),
     "required": upload("a.yml", "receivers:\n- email_configs:\n  - require_tls: true\n"),
 }
 SIGN_IN: Final[dict[str, Props]] = {
@@ -270,6 +331,10 @@ SIGN_IN: Final[dict[str, Props]] = {
             "SKIP_AUTH=1",
             "AUTH_DISABLED=true",
             "ALLOW_ANONYMOUS=true",
+            "AUTHENABLED=false",
+            "AUTHDISABLED=true",
+            "ANONYMOUSENABLED=true",
+            "AUTHMETHOD=none",
         )
     },
     "--no-auth": arguments("--no-auth"),
@@ -282,6 +347,25 @@ SIGN_IN: Final[dict[str, Props]] = {
     "a whitelist": upload("qBittorrent.conf", "[Preferences]\nWebUI\\AuthSubnetWhitelistEnabled=true\n"),
     "its API's words": upload("q.json", '{"bypass_local_auth": true}'),
     "config.xml": upload("config.xml", "<Config><AuthenticationMethod>None</AuthenticationMethod></Config>"),
+    **{
+        f"config.xml, {name}": encoded("config.xml", XML.encode(name))
+        for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "utf-32")
+    },
+    **{
+        f"config.xml, {how}": upload("config.xml", f"<Config>\n{text}\n</Config>")
+        for how, text in {
+            "data": "<AuthenticationMethod><![CDATA[None]]></AuthenticationMethod>",
+            "a remark within": "<AuthenticationMethod><!-- x -->None</AuthenticationMethod>",
+            "a remark in a word": "<AuthenticationMethod>No<!-- x -->ne</AuthenticationMethod>",
+            "a letter by number": "<AuthenticationMethod>&#78;one</AuthenticationMethod>",
+            "behind an element": "<AuthenticationMethod><x/>None</AuthenticationMethod>",
+            "a space of names": '<a:AuthenticationMethod xmlns:a="urn:a">None</a:AuthenticationMethod>',
+            "an attribute": '<Auth Method="None"/>',
+            "a key": '<add key="AuthenticationMethod" value="None"/>',
+        }.items()
+    },
+    "grafana.ini with remarks": upload("grafana.ini", "[auth.anonymous] # x\nenabled = true ; x\n"),
+    "grafana.ini behind a brace": upload("grafana.ini", "{\n[auth.anonymous]\nenabled=true\n"),
     "asked abroad only": upload(
         "config.xml", "<A><AuthenticationRequired>DisabledForLocalAddresses</AuthenticationRequired></A>"
     ),
@@ -436,6 +520,16 @@ PEERS: Final[dict[str, tuple[Props, str, str]]] = {
         )
     },
     "a configuration file": (upload("wg0.conf", "[Peer]\nEndpoint=10.0.0.1:51820\n"), CONTAINER, "vpn-container"),
+    "OpenVPN's file": (upload("x.ovpn", "client\nremote 172.31.243.10 1194\n"), CONTAINER, "vpn-container"),
+    "OpenVPN's file by name": (upload("x.conf", "  remote vpn-peer 1194 udp\n"), CONTAINER, "vpn-container"),
+    "OpenVPN's flags": (env("OPENVPN_FLAGS=--mute 3 --remote 10.0.0.1 1194"), CONTAINER, "vpn-container"),
+    "OpenVPN's arguments": (
+        container(command=["openvpn", "--remote", "10.0.0.1"]),
+        CONTAINER,
+        "vpn-container",
+    ),
+    "OpenVPN by its old name": (env("OPENVPN_TARGET_IP=10.0.0.1"), CONTAINER, "vpn-container"),
+    "a secret file": (upload("wireguard_endpoint_ip", "10.0.0.1\n"), CONTAINER, "vpn-seed"),
     "an address of six": (upload("wg0.conf", "[Peer]\nEndpoint=[fd00::1]:51820\n"), CONTAINER, "vpn-container"),
     "a Swarm service": (service(env={"WIREGUARD_ENDPOINT_IP": "10.0.0.1"}), SERVICE, "vpn"),
 }
@@ -462,6 +556,19 @@ def test_an_embedded_peer_is_refused(props: Props, kind: str, name: str) -> None
 )
 def test_a_provider_passes(entry: str) -> None:
     assert own(env(entry), name="vpn-container") == set()
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        upload("x.ovpn", "client\n# remote 10.0.0.1\nremote 198.51.100.7 1194\nremote vpn.example.org 1194\n"),
+        env("OPENVPN_FLAGS=--remote 198.51.100.7 1194", "OPENVPN_FLAGS=", "OPENVPN_FLAGS=--remote"),
+        container(command=["backup", "--remote", "10.0.0.1"]),
+        upload("wireguard_endpoint_ip", UNKNOWN),
+    ],
+)
+def test_servers_elsewhere_pass(props: Props) -> None:
+    assert own(props, name="vpn-container") == set()
 
 
 def certificate(issuer: str, *names: str) -> str:
