@@ -4,7 +4,7 @@ from typing import Final
 
 from pulumi_policy import Policy
 
-from policies.rules import data, environments, hardening, images, networks, platform, resources, secrets, sockets
+from policies.rules import data, environments, hardening, images, networks, platform, resources, secrets, sockets, vpn
 from policies.rules.rule import Rule
 
 FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
@@ -16,6 +16,7 @@ FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
     "resources": resources.RULES,
     "data": data.RULES,
     "environments": environments.RULES,
+    "vpn": vpn.RULES,
     "platform": platform.RULES,
 }
 

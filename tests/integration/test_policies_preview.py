@@ -49,6 +49,8 @@ BROKEN: Final = (
     ("memory-limit", "talker", "memory", "memory-limit"),
     ("no-default-bridge", "talker", "networkMode", "no-default-bridge"),  # filled in by the provider
     ("internal-network", "network-apps", "internal", "internal-network"),
+    ("vpn-firewall", "talker", "envs[1] (FIREWALL_OUTBOUND_SUBNETS)", "vpn-firewall"),
+    ("vpn-keeps-all-traffic", "talker", "envs[1] (WIREGUARD_ALLOWED_IPS)", "vpn-keeps-all-traffic"),
     ("local-databases", "volume-sonarr-config", "driverOpts", "local-databases"),
 )
 STAGING: Final = frozenset({"no-debug-flag"})

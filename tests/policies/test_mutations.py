@@ -102,6 +102,36 @@ def merged(**values: Value) -> Callable[[Value], Value]:
     return lambda known: {**known, **values} if isinstance(known, dict) else known
 
 
+def entries(**values: str) -> Change:
+    """A way out of the tunnel's container with these entries in its environment, in place of its own."""
+
+    def change(one: Resource) -> Resource | None:
+        known = one.props.get("envs")
+        if not isinstance(known, list) or not any(str(entry).startswith("VPN_SERVICE_PROVIDER=") for entry in known):
+            return None
+        kept = [entry for entry in known if str(entry).partition("=")[0] not in values]
+        given = [f"{name}={value}" for name, value in values.items() if value]
+        return dataclasses.replace(one, props={**one.props, "envs": [*kept, *given]})
+
+    return change
+
+
+def lines(name: str, text: str) -> Change:
+    """A file of that name with other content."""
+
+    def change(one: Resource) -> Resource | None:
+        known = one.props.get("uploads")
+        found = [
+            {**item, "content": text} if isinstance(item, dict) and str(item.get("file")).endswith(name) else item
+            for item in (known if isinstance(known, list) else [])
+        ]
+        return (
+            None if not found or found == known else dataclasses.replace(one, props={**one.props, "uploads": found})
+        )
+
+    return change
+
+
 def _writable(target: str) -> Callable[[Value], Value]:
     def change(mounts: Value) -> Value:
         assert isinstance(mounts, list)
@@ -184,6 +214,17 @@ SERVICE: Final[Mapping[str, Change]] = {
     "ports: another number": within("ports", each(external=8443)),
     "sysctls: forwarding": setting("sysctls", {"net.ipv4.ip_forward": "1", "kernel.core_pattern": "|/x"}),
     "group_adds: root's": added("groupAdds", "0"),
+    "vpn: no firewall": entries(FIREWALL_ENABLED_DISABLING_IT_SHOOTS_YOU_IN_YOUR_FOOT="off"),
+    "vpn: past the tunnel": entries(FIREWALL_OUTBOUND_SUBNETS="0.0.0.0/1,128.0.0.0/1"),
+    "vpn: another port": entries(FIREWALL_INPUT_PORTS="8080,8000"),
+    "vpn: another interface": entries(VPN_INTERFACE="eth0"),
+    "vpn: some addresses": entries(WIREGUARD_ALLOWED_IPS="10.0.0.0/8"),
+    "vpn: the host's resolver": entries(DNS_KEEP_NAMESERVER="on"),
+    "vpn: a resolver nearby": entries(DNS_ADDRESS="192.168.1.1"),
+    "vpn: a proxy": entries(HTTPPROXY="on"),
+    "vpn: another proxy": entries(SHADOWSOCKS="on"),
+    "vpn: an open control server": entries(HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE='{"auth":"none"}'),
+    "vpn: no role": entries(HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE=""),
     "networks: none named": within("networksAdvanced", lambda _: []),
 }
 SEED: Final[Mapping[str, Change]] = {
@@ -191,6 +232,8 @@ SEED: Final[Mapping[str, Change]] = {
     "network_mode: not given": setting("networkMode", None),
     "restart: always": setting("restart", "always"),
     "must_run: on": setting("mustRun", True),
+    "vpn: a line for the firewall": lines("post-rules.txt", "iptables -I OUTPUT 1 -j ACCEPT"),
+    "vpn: a role without a key": lines("control_role", '{"auth": "none"}'),
     "uploads: readable by all": within("uploads", each(permissions="0444")),
     "init: off": setting("init", False),
 }
