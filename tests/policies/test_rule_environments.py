@@ -516,6 +516,7 @@ PEERS: Final[dict[str, tuple[Props, str, str]]] = {
             "WIREGUARD_ENDPOINT=10.0.0.1:51820",
             "VPN_ENDPOINT_IP=10.0.0.1",
             "OPENVPN_ENDPOINT_IP=10.0.0.1",
+            "AMNEZIAWG_ENDPOINT_IP=10.0.0.1",
             "wireguard_endpoint_ip=10.0.0.1",
         )
     },
@@ -619,6 +620,10 @@ def test_swarm_and_its_configurations_are_judged() -> None:
     assert own(service(args=["--log.level=debug"]), SERVICE) == {"no-debug-flag"}
     data = base64.b64encode(b"log: {level: DEBUG}").decode()
     assert own({"name": "traefik.yml", "data": data}, SERVICE_CONFIG) == {"no-debug-flag"}
+    data = base64.b64encode(XML.encode("utf-16")).decode()
+    assert own({"name": "config.xml", "data": data}, SERVICE_CONFIG) == {"no-open-sign-in"}
+    assert own({"name": "app.ini", "data": "gIE="}, SERVICE_CONFIG) == {"no-dev-bypass"}
+    assert own({"name": "app.ini", "data": UNKNOWN}, SERVICE_CONFIG) == set()
 
 
 def test_the_good_ones_pass() -> None:
@@ -662,6 +667,13 @@ def test_junk_never_raises(junk: Json) -> None:
 def test_long_names_take_no_long_time() -> None:
     began = time.monotonic()
     assert own(env("A_" * 50_000 + "DEBUG=1", "LOG_" * 50_000 + "=1", "x" * 200_000 + "=1")) == {"no-debug-flag"}
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("text", ["-----BEGIN X-----\n" * 20_000, " " * 200_000, "<a>" * 50_000, "[ " * 100_000])
+def test_long_files_take_no_long_time(text: str) -> None:
+    began = time.monotonic()
+    assert judge(upload("app.conf", text), stack="prod", rules=environments.RULES) == []
     assert time.monotonic() - began < 5
 
 
