@@ -52,15 +52,15 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file that a resource is given. `name` is its path in the container, `text` its content, where known.
+    """A file that a resource is given. `name` is its path in the container, `text` its content.
 
-    `garbled` says that the content is known and is no text.
+    UNKNOWN is what only an update will know, and a text of None one that no update will show either: what is given
+    by `source`, and what is no text.
     """
 
     path: Path
     name: str | Unknown
-    text: str | Unknown
-    garbled: bool = False
+    text: str | Unknown | None
 
     @property
     def base(self) -> str:
@@ -75,8 +75,10 @@ class File:
     @property
     def opaque(self) -> bool:
         """Whether an app could read settings in it that are not seen here, though it is known."""
+        if self.text is None:
+            return self.extension in _SETTINGS
         if not isinstance(self.text, str):
-            return self.garbled and self.extension in _SETTINGS
+            return False
         return self.extension in _XML and _xml(self.text) is None
 
     @property
@@ -89,6 +91,10 @@ class File:
 
         Raises UnreadableError.
         """
+        if self.text is None:
+            if self.structured:
+                raise UnreadableError("is not given as text")
+            return None
         if not isinstance(self.text, str):
             return UNKNOWN
         return _parsed(self.extension, self.text) if self.structured else None
@@ -121,30 +127,27 @@ def files(resource: Resource) -> Iterator[File]:
     """What is uploaded into a container; the content of a Swarm config or secret."""
     if resource.kind in ("ServiceConfig", "Secret"):
         name, data = member(resource.props, "name"), member(resource.props, "data")
-        text = _decoded(data)
-        yield File(
-            path=("data",),
-            name=name if isinstance(name, str) else UNKNOWN,
-            text=text,
-            garbled=isinstance(data, str) and text is UNKNOWN,
-        )
+        yield File(path=("data",), name=_name(name), text=_decoded(data))
     uploads = member(resource.props, "uploads")
     for index, upload in enumerate(uploads if isinstance(uploads, list) else []):
-        name, plain, encoded = (member(upload, key) for key in ("file", "content", "contentBase64"))
-        where, garbled = "content", False
-        if isinstance(plain, str):
-            text = plain.removeprefix(_MARK)
-        elif encoded is not None:
-            where, text = "contentBase64", _decoded(encoded)
-            garbled = isinstance(encoded, str) and text is UNKNOWN
-        else:
+        # The provider takes an empty text for one that is not given, and refuses more than one.
+        plain, encoded, source = (member(upload, key) for key in ("content", "contentBase64", "source"))
+        where = "content"
+        text: str | Unknown | None = None
+        if UNKNOWN in (upload, plain):
             text = UNKNOWN
-        yield File(
-            path=("uploads", index, where),
-            name=name if isinstance(name, str) else UNKNOWN,
-            text=text,
-            garbled=garbled,
-        )
+        elif isinstance(plain, str):
+            text = plain.removeprefix(_MARK)
+        if plain in (None, "") and encoded not in (None, ""):
+            where, text = "contentBase64", _decoded(encoded)
+        elif plain == "" and source not in (None, ""):
+            text = None
+        name = UNKNOWN if upload is UNKNOWN else member(upload, "file")
+        yield File(path=("uploads", index, where), name=_name(name), text=text)
+
+
+def _name(value: Value) -> str | Unknown:
+    return value if isinstance(value, str | Unknown) else ""
 
 
 def settings(resource: Resource) -> Iterator[Setting]:
@@ -321,14 +324,15 @@ _ENCODINGS: Final = (
 )
 
 
-def _decoded(value: Value) -> str | Unknown:
+def _decoded(value: Value) -> str | Unknown | None:
+    """The text of base64; None where it is none."""
     if not isinstance(value, str):
-        return UNKNOWN
+        return UNKNOWN if value is UNKNOWN else None
     try:
         data = base64.b64decode(value, validate=False)
         return data.decode(_encoding(data))
     except (binascii.Error, ValueError):
-        return UNKNOWN
+        return None
 
 
 def _encoding(data: bytes) -> str:
@@ -342,10 +346,21 @@ def _encoding(data: bytes) -> str:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # the C one is not always there
-    """Plain data; a tag of an app's own (`!secret`) is a value that cannot be known."""
+    """Plain data; a text with a tag of an app's own (`!secret`) is a value that cannot be known."""
 
 
-_Loader.add_multi_constructor("!", lambda *_: UNKNOWN)
+def _tagged(loader: _Loader, _tag: str, node: yaml.Node) -> object:
+    """Most readers take a tagged mapping for a mapping: a tag hides nothing in it."""
+    if isinstance(node, yaml.MappingNode):
+        mapping: object = loader.construct_mapping(node, deep=True)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        sequence: object = loader.construct_sequence(node, deep=True)
+        return sequence
+    return UNKNOWN
+
+
+_Loader.add_multi_constructor("!", _tagged)
 
 
 def _yaml(text: str) -> object:

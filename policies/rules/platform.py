@@ -111,7 +111,7 @@ def documents(stack: Stack) -> tuple[list[Document], bool]:
             except UnreadableError:
                 continue
             if data is UNKNOWN:
-                whole = whole and not (file.structured or file.name is UNKNOWN)
+                whole = whole and not (file.text is UNKNOWN and (file.structured or file.name is UNKNOWN))
             elif data is not None:
                 found.append(Document(resource=resource, file=file, data=data))
     return found, whole
@@ -581,7 +581,7 @@ def _readable(resource: Resource, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=file.path,
                 problem="is not what the file's name promises, so that nothing in it can be judged",
-                remedy="Write it by yaml.safe_dump or json.dumps",
+                remedy="Write it by yaml.safe_dump or json.dumps, and give it as `content`",
             )
 
 
@@ -594,10 +594,10 @@ RULES: Final = (
     Rule(
         name="readable-configuration",
         description=(
-            "Each file for a container that is YAML, JSON or TOML by its name can be read: what no rule can read, "
-            "no rule can judge."
+            "Each file for a container that is YAML, JSON or TOML by its name is given as text and can be read: what "
+            "no rule can read, such as a file of the host by `source`, no rule can judge."
         ),
-        remediation="Mend the file, or make it by `yaml.safe_dump` or `json.dumps`.",
+        remediation="Mend the file, or make it by `yaml.safe_dump` or `json.dumps` and give it as `content`.",
         severity=Severity.MEDIUM,
         judge=_readable,
     ),

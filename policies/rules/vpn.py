@@ -275,7 +275,7 @@ def _of(setting: Setting, problem: str, remedy: str) -> Finding:
 def _firewall(resource: Resource, config: Config) -> Iterator[Finding]:
     for file in files(resource):
         known = file.text.split("\n") if isinstance(file.text, str) else []
-        if file.base == "post-rules.txt" and (file.garbled or not all(map(_only_drops, known))):
+        if file.base == "post-rules.txt" and (file.text is None or not all(map(_only_drops, known))):
             yield Finding(
                 path=file.path,
                 problem="has a line for the firewall that does more than drop packets",

@@ -361,11 +361,66 @@ def test_what_cannot_be_read_is_refused(name: str, text: str) -> None:
     assert (READABLE, "a") in own(stack)
 
 
+def added_upload(stack: Stack, carrier: str, upload: object) -> Stack:
+    """The stack with one more file for a container."""
+    (one,) = [known for known in stack.resources if known.name == carrier]
+    uploads = one.props.get("uploads", [])
+    assert isinstance(uploads, list)
+    return changed(stack, carrier, uploads=[*uploads, upload])
+
+
+UNSEEN: Final[tuple[Props, ...]] = (
+    {"file": "/run/secrets/x.yml", "source": "./x.yml"},
+    {"file": "/run/config/x.json", "source": "./x.json", "content": ""},
+    {"file": "/run/config/x.toml", "contentBase64": "//79/w=="},
+    {"file": "/run/config/x.yaml", "contentBase64": "a"},
+    {"file": "/run/config/x.yaml"},
+)
+
+
+@pytest.mark.parametrize("upload", UNSEEN, ids=repr)
+@pytest.mark.parametrize("carrier", ["vpn-seed", "traefik-seed"])
+def test_a_file_that_is_not_given_as_text_is_refused_and_hides_nothing(upload: Props, carrier: str) -> None:
+    base = declared("dev")
+    assert own(added_upload(base, carrier, upload)) == {(READABLE, carrier)}
+    open_one = edited(ROUTES, put("http.routers.sonarr.middlewares", ["headers"]))
+    assert own(added_upload(open_one, carrier, upload)) == {(READABLE, carrier), (CHAIN, "traefik-seed")}
+    unwatched = edited(SCRAPES, put("scrape_configs.1", "..."))
+    assert own(added_upload(unwatched, carrier, upload)) - {(READABLE, carrier)} == own(unwatched) != set()
+
+
+def test_a_tag_hides_nothing() -> None:
+    for text in ("!x a", "!x {}", "!x []", "a: !x {b: !x [c]}"):
+        upload: Props = {"file": "/run/config/x.yml", "content": text}
+        open_one = edited(ROUTES, put("http.routers.sonarr.middlewares", ["headers"]))
+        assert own(added_upload(open_one, "vpn-seed", upload)) == {(CHAIN, "traefik-seed")}
+    (seed,) = [one for one in open_one.resources if one.name == "traefik-seed"]
+    (routes,) = [str(file.text) for file in files(seed) if str(file.name).endswith("routes.yml")]
+    assert own(rewritten(open_one, ROUTES, f"!x\n{routes}")) == {(CHAIN, "traefik-seed")}
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        {"file": "/run/secrets/key", "source": "./key"},
+        {"file": "/run/secrets/key", "contentBase64": "//79/w=="},
+        {"file": "/run/config/x.yml", "content": UNKNOWN},
+        {"file": "/run/config/x.yml", "contentBase64": UNKNOWN},
+        UNKNOWN,
+    ],
+    ids=repr,
+)
+def test_a_file_of_another_kind_or_of_later_passes(upload: Value) -> None:
+    assert own(added_upload(declared("dev"), "vpn-seed", upload)) == set()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("x.yml", ""),
         ("x.yml", "a: !secret b\n"),
+        ("x.yml", "!secret b\n"),
+        ("x.yml", "a: !secret {b: !secret [c]}\n"),
         ("x.yml", "a: 2026-01-01\n"),
         ("x.yml", "a: 1\n---\nb: 2\n"),
         ("x.yml", "{1: 2, null: 3}"),
