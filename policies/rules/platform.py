@@ -17,113 +17,13 @@ from urllib.parse import urlsplit
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import File, UnreadableError, files, member, members, texts
-from policies.rules.containers import one_shot
-from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.configuration import UnreadableError, files, member, members, texts
+from policies.rules.props import Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
+from policies.rules.runners import Document, Runner, dicts, documents, folded, readers, runners
 
 PLATFORM: Final = "nexus:platform:Platform"
 """The component of the whole platform: a stack that has it must have routes and scrape targets."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Runner:
-    """What runs for as long as the stack is up: a container, or a Swarm service.
-
-    `names` are all it can be reached by, `networks` those it is on; `whole` is False where some are not known.
-    """
-
-    resource: Resource
-    names: frozenset[str]
-    networks: frozenset[str]
-    volumes: frozenset[str]
-    whole: bool
-    rides: bool
-    """Whether it lives in the network namespace of another container, or may."""
-
-    def meets(self, other: "Runner") -> bool:
-        """Whether the two share a network, or may share one that is not known yet."""
-        return bool(self.networks & other.networks) or not (self.whole and other.whole)
-
-
-def _runner(resource: Resource) -> Runner:
-    props: Value = resource.props
-    if resource.kind == "Service":
-        spec = member(member(props, "taskSpec"), "containerSpec")
-        networks = _dicts(member(member(props, "taskSpec"), "networksAdvanceds"))
-        mounts = _dicts(member(spec, "mounts"))
-    else:
-        spec = props
-        networks = _dicts(member(props, "networksAdvanced"))
-        mounts = [*_dicts(member(props, "mounts")), *_dicts(member(props, "volumes"))]
-    names = {resource.name, re.sub("-(?:container|service)$", "", resource.name)}
-    names |= {*texts(member(props, "name")), *texts(member(spec, "hostname"))}
-    for network in networks:
-        names |= set(texts(member(network, "aliases")))
-    on = [member(network, "name") for network in networks]
-    volumes = {one for mount in mounts for key in ("source", "volumeName") for one in texts(member(mount, key))}
-    listed = member(props, "networksAdvanced") is not UNKNOWN and UNKNOWN not in on
-    return Runner(
-        resource=resource,
-        names=frozenset(names),
-        networks=frozenset(one for one in on if isinstance(one, str)),
-        volumes=frozenset(volumes),
-        whole=listed and not _rides(props),
-        rides=_rides(props),
-    )
-
-
-def _rides(props: Value) -> bool:
-    """Whether it lives in another container's network namespace, or may."""
-    mode = member(props, "networkMode")
-    return mode is UNKNOWN or (isinstance(mode, str) and mode.startswith("container:"))
-
-
-def _dicts(value: Value) -> list[dict[str, Value]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def runners(stack: Stack) -> list[Runner]:
-    """Everything of the stack that keeps running."""
-    found = (one for one in stack.of("Container") if not one_shot(one.props))
-    return [_runner(one) for one in (*found, *stack.of("Service"))]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """A file with settings, and the resource that carries it."""
-
-    resource: Resource
-    file: File
-    data: Value
-
-
-def documents(stack: Stack) -> tuple[list[Document], bool]:
-    """Every structured file of the stack that can be read, and whether all are known."""
-    found: list[Document] = []
-    whole = True
-    for resource in (*stack.of("Container"), *stack.of("ServiceConfig")):
-        if member(resource.props, "uploads") is UNKNOWN:
-            whole = False
-        for file in files(resource):
-            try:
-                data = file.document()
-            except UnreadableError:
-                continue
-            if data is UNKNOWN:
-                whole = whole and not (file.text is UNKNOWN and (file.structured or file.name is UNKNOWN))
-            elif data is not None:
-                found.append(Document(resource=resource, file=file, data=data))
-    return found, whole
-
-
-def readers(document: Document, running: Iterable[Runner]) -> list[Runner]:
-    """What is given the file of a document: by an upload, or by a volume that a one-shot container fills."""
-    resource = document.resource
-    if resource.kind == "Container" and not one_shot(resource.props):
-        return [one for one in running if one.resource is resource]
-    volumes = _runner(resource).volumes
-    return [one for one in running if one.volumes & volumes]
 
 
 def _whole_platform(stack: Stack) -> Resource | None:
@@ -183,15 +83,15 @@ class Edge:
         if known in seen:
             return
         service = self.services.get((protocol, known))
-        for server in _dicts(member(member(service, "loadBalancer"), "servers")):
+        for server in dicts(member(member(service, "loadBalancer"), "servers")):
             for key in ("url", "address"):
                 for text in texts(member(server, key)):
                     yield _host_and_port(text)
         for kind in ("weighted", "highestRandomWeight"):
-            for one in _dicts(member(member(service, kind), "services")):
+            for one in dicts(member(member(service, kind), "services")):
                 yield from self._addresses(protocol, _text(member(one, "name")), seen | {known})
         mirroring, failover = member(service, "mirroring"), member(service, "failover")
-        others = [member(one, "name") for one in _dicts(member(mirroring, "mirrors"))]
+        others = [member(one, "name") for one in dicts(member(mirroring, "mirrors"))]
         for other in (
             member(mirroring, "service"),
             *others,
@@ -268,7 +168,7 @@ def _host(address: str) -> str:
 
 def _runs_it(known: Edge, address: str) -> list[Runner]:
     host = _host(address)
-    return [one for one in known.running if host and host in {name.casefold() for name in one.names}]
+    return [one for one in known.running if host and folded(host) in one.names]
 
 
 def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -285,12 +185,11 @@ def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
         return
     if not known.whole:
         return
-    led = {_host(address) for router in known.routers for address in known.backends(router)}
+    led = {folded(_host(address)) for router in known.routers for address in known.backends(router)}
     excused = config.get("without-page")
     without = set(excused) if isinstance(excused, dict) else set()
     for one in known.running:
-        reached = {name.casefold() for name in one.names}
-        if one in known.gates or reached & led or one.names & without:
+        if one in known.gates or one.names & led or one.own in without:
             continue
         if any(one.networks & gate.networks for gate in known.gates):
             yield Finding(
@@ -466,7 +365,7 @@ class Watch:
 
     def called(self, name: str) -> list[Runner]:
         """What answers to a name."""
-        return [one for one in self.running if name and name.casefold() in {known.casefold() for known in one.names}]
+        return [one for one in self.running if name and folded(name) in one.names]
 
     def reached(self, target: Target) -> list[Runner]:
         """What answers at the address of a target."""
@@ -524,7 +423,7 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
     excused = config.get("unscraped")
     without = set(excused) if isinstance(excused, dict) else set()
     for one in known.running:
-        if one not in covered and not one.names & without:
+        if one not in covered and one.own not in without:
             yield Finding(
                 path=("name",),
                 problem="is neither scraped nor probed: nobody is told when it fails",
@@ -585,6 +484,47 @@ def _readable(resource: Resource, _config: Config) -> Iterator[Finding]:
             )
 
 
+def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
+    seen: set[tuple[str, str]] = set()
+    for one in stack.resources:
+        if (one.type, one.name) in seen:
+            yield Finding(
+                path=(),
+                problem="is a second resource of its type and name: it has every exception of the other",
+                remedy="Give it a name of its own",
+                resource=one,
+            )
+        seen.add((one.type, one.name))
+    running = runners(stack)
+    holders: dict[str, Runner] = {}
+    for runner in running:
+        if holders.setdefault(folded(runner.own), runner) is not runner:
+            yield Finding(
+                path=(),
+                problem="is a second service of one name",
+                remedy="Give it a name of its own",
+                resource=runner.resource,
+            )
+    for runner in running:
+        for path, name in runner.claims:
+            if holders.setdefault(name, runner) is not runner:
+                yield Finding(
+                    path=path,
+                    problem="is the name of another service, whose requests would come here",
+                    remedy="Give each service its own name alone",
+                    resource=runner.resource,
+                )
+    for runner in running:
+        for path, name in runner.hosts:
+            if holders.get(name, runner) is not runner:
+                yield Finding(
+                    path=path,
+                    problem="leads the name of another service elsewhere",
+                    remedy="Take it out: services are found by their networks",
+                    resource=runner.resource,
+                )
+
+
 _REASONS: Final[dict[str, Any]] = {
     "type": "object",
     "additionalProperties": {"type": "string", "minLength": 10},
@@ -600,6 +540,17 @@ RULES: Final = (
         remediation="Mend the file, or make it by `yaml.safe_dump` or `json.dumps` and give it as `content`.",
         severity=Severity.MEDIUM,
         judge=_readable,
+    ),
+    Rule(
+        name="one-name-each",
+        description=(
+            "No two resources of a type share a logical name, and no container takes the name of another service: by "
+            "host name, network alias, container name or a line of its own hosts file. Exceptions, routes, scrape "
+            "targets and excuses are all matched by name."
+        ),
+        remediation="Give each resource and each service a name of its own, and take the other's name out.",
+        severity=Severity.HIGH,
+        judge_stack=_one_name,
     ),
     Rule(
         name="every-web-app-has-a-route",

@@ -19,7 +19,7 @@ from policies.rules.configuration import files
 from policies.rules.props import UNKNOWN, Value
 from policies.rules.rule import Resource, Stack
 from tests.components.stacks import CHOICES, built
-from tests.policies.harness import CONTAINER, Json, Props, at, container
+from tests.policies.harness import CONTAINER, SERVICE, Json, Props, at, container
 from tests.policies.harness import replaced as set_at
 from tests.policies.platform import changed, declared, judged
 
@@ -119,6 +119,7 @@ ROUTED: Final = "every-web-app-has-a-route"
 SCRAPED: Final = "every-service-is-scraped"
 ALERTS: Final = "alerts-reach-alertmanager"
 READABLE: Final = "readable-configuration"
+NAMES: Final = "one-name-each"
 
 
 def _chains() -> dict[str, Edit]:
@@ -265,6 +266,84 @@ def test_what_has_no_page_says_so() -> None:
     given: dict[str, Value] = {**rule.settings["without-page"]["default"], **reason}
     assert own(stack, {ROUTED: {"without-page": given}}) == set()
     assert len(own(declared("dev"), {ROUTED: {"without-page": {}}})) == len(given) - 1
+
+
+def more(stack: Stack, *resources: Resource) -> Stack:
+    """The stack with more resources."""
+    return dataclasses.replace(stack, resources=(*stack.resources, *resources))
+
+
+@pytest.mark.parametrize("name", ["vpn-container", "traefik-container", "vpn-seed"])
+def test_a_second_resource_of_one_name_is_refused(name: str) -> None:
+    stack = declared("dev")
+    (first,) = [one for one in stack.resources if one.name == name]
+    twin = dataclasses.replace(first, props={"name": "x"}, urn=first.urn.replace(CONTAINER, f"x:y:Z${CONTAINER}"))
+    assert (NAMES, name) in own(more(stack, twin))
+    assert (NAMES, name) in own(more(stack, dataclasses.replace(twin, urn="")))
+
+
+@pytest.mark.parametrize("name", ["vpn", "vpn-service"])
+def test_a_second_service_of_one_name_is_refused(name: str) -> None:
+    second = Resource(type=CONTAINER, name=name, stack="dev", props={})
+    assert (NAMES, name) in own(more(declared("dev"), second))
+
+
+def _aliases(*names: Json) -> dict[str, Json]:
+    return {"networksAdvanced": [{"name": "nexus-test-apps", "aliases": list(names)}]}
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"hostname": "vpn"},
+        {"hostname": "VPN."},
+        {"name": "jellyfin"},
+        {"name": "nexus-test-jellyfin"},
+        _aliases("sonarr", "jellyfin"),
+        _aliases("Jellyfin"),
+        {"hosts": [{"host": "jellyfin", "ip": "203.0.113.9"}]},
+        {"hosts": [{"host": "x", "ip": "203.0.113.9"}, {"host": "Grafana.", "ip": "203.0.113.9"}]},
+    ],
+    ids=repr,
+)
+def test_the_name_of_another_service_is_refused(props: dict[str, Json]) -> None:
+    for name in ("sonarr-container", "traefik-container"):
+        assert (NAMES, name) in own(changed(declared("dev"), name, **props))
+
+
+def test_a_swarm_service_has_one_name_too() -> None:
+    for props in (
+        {"name": "jellyfin"},
+        {"taskSpec": {"containerSpec": {"hostname": "jellyfin"}}},
+        {"taskSpec": {"networksAdvanceds": [{"name": "x", "aliases": ["jellyfin"]}]}},
+        {"taskSpec": {"containerSpec": {"hosts": [{"host": "jellyfin", "ip": "203.0.113.9"}]}}},
+    ):
+        service = Resource(type=SERVICE, name="new-service", stack="dev", props=_value(props))
+        assert (NAMES, "new-service") in own(more(declared("dev"), service))
+
+
+def test_a_name_of_its_own_passes() -> None:
+    for props in (
+        {"hostname": "sonarr"},
+        {"hostname": "another"},
+        _aliases("sonarr", "series", "SONARR"),
+        {"hosts": [{"host": "sonarr", "ip": "127.0.0.1"}, {"host": "nas.example.org", "ip": "192.0.2.1"}]},
+    ):
+        assert {rule for rule, _ in own(changed(declared("dev"), "sonarr-container", **props))} <= {SCRAPED}, props
+
+
+def test_a_host_name_is_no_excuse() -> None:
+    new = Resource(
+        type=CONTAINER,
+        name="new-container",
+        stack="dev",
+        props={"networksAdvanced": [{"name": "nexus-test-apps"}], "hostname": "cadvisor-socket-proxy"},
+    )
+    found = own(more(declared("dev"), new))
+    assert {(NAMES, "new-container"), (SCRAPED, "new-container"), (ROUTED, "new-container")} == found
+    for name, rule in (("vpn", SCRAPED), ("prometheus", ROUTED)):
+        other = dataclasses.replace(new, props={**new.props, "hostname": name})
+        assert (rule, "new-container") in own(more(declared("dev"), other))
 
 
 def _scrapes() -> dict[str, tuple[Edit, str]]:
@@ -435,7 +514,7 @@ def test_what_is_only_odd_passes(name: str, text: str) -> None:
     assert own(stack) == set()
 
 
-def _value(props: Props) -> dict[str, Value]:
+def _value(props: object) -> dict[str, Value]:
     loaded: dict[str, Value] = json.loads(json.dumps(props))
     return loaded
 
@@ -482,6 +561,9 @@ def test_a_platform_without_edge_or_monitoring_is_refused() -> None:
 @pytest.mark.parametrize("junk", [UNKNOWN, None, 7, True, "", "x", [], {}, [[]], [None, UNKNOWN, 7], {"a": [None]}])
 def test_junk_never_raises(junk: Value) -> None:
     stack = declared("dev")
+    own(changed(stack, "traefik-container", hosts=junk))
+    own(changed(stack, "traefik-container", hosts=[{"host": junk, "ip": junk}]))
+    own(changed(stack, "traefik-container", networksAdvanced=[{"name": junk, "aliases": junk}, junk]))
     for name in ("traefik-seed", "traefik-container", "prometheus-seed", "vpn-container", "qbittorrent-container"):
         for key in ("uploads", "networksAdvanced", "mounts", "networkMode", "name", "hostname", "restart", "mustRun"):
             own(changed(stack, name, **{key: junk}))

@@ -1,0 +1,140 @@
+"""What keeps running in a stack: its names, its networks, and the documents that it is given.
+
+No rule belongs here.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from policies.rules.configuration import File, UnreadableError, files, member, texts
+from policies.rules.containers import one_shot
+from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.rule import Resource, Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """What runs for as long as the stack is up: a container, or a Swarm service.
+
+    `own` is the service's own name, that of the resource without its kind. `claims` are the names that it takes for
+    itself and where, `hosts` those that it looks up in a list of its own; `names` are all it can be reached by.
+    `networks` are those it is on; `whole` is False where some are not known.
+    """
+
+    resource: Resource
+    own: str
+    claims: tuple[tuple[Path, str], ...]
+    hosts: tuple[tuple[Path, str], ...]
+    networks: frozenset[str]
+    volumes: frozenset[str]
+    whole: bool
+    rides: bool
+    """Whether it lives in the network namespace of another container, or may."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that leads to it, as a resolver compares them."""
+        return frozenset({folded(self.own), *(name for _, name in self.claims)})
+
+    def meets(self, other: "Runner") -> bool:
+        """Whether the two share a network, or may share one that is not known yet."""
+        return bool(self.networks & other.networks) or not (self.whole and other.whole)
+
+
+def folded(name: str) -> str:
+    """A host's name as a resolver compares it."""
+    return name.strip().rstrip(".").casefold()
+
+
+def _runner(resource: Resource) -> Runner:
+    props: Value = resource.props
+    at: Path = ()
+    on_path: Path = ("networksAdvanced",)
+    if resource.kind == "Service":
+        at = ("taskSpec", "containerSpec")
+        spec = member(member(props, "taskSpec"), "containerSpec")
+        on_path = ("taskSpec", "networksAdvanceds")
+        networks = member(member(props, "taskSpec"), "networksAdvanceds")
+        mounts = dicts(member(spec, "mounts"))
+    else:
+        spec = props
+        networks = member(props, "networksAdvanced")
+        mounts = [*dicts(member(props, "mounts")), *dicts(member(props, "volumes"))]
+    claims: list[tuple[Path, str]] = [(("name",), text) for text in texts(member(props, "name"))]
+    claims += [((*at, "hostname"), text) for text in texts(member(spec, "hostname"))]
+    hosts: list[tuple[Path, str]] = []
+    for index, network in enumerate(networks if isinstance(networks, list) else []):
+        aliases = member(network, "aliases")
+        for number, alias in enumerate(aliases if isinstance(aliases, list) else [aliases]):
+            claims += [((*on_path, index, "aliases", number), text) for text in texts(alias)]
+    listed = member(spec, "hosts")
+    for index, host in enumerate(listed if isinstance(listed, list) else []):
+        hosts += [((*at, "hosts", index, "host"), text) for text in texts(member(host, "host"))]
+    on = [member(network, "name") for network in dicts(networks)]
+    return Runner(
+        resource=resource,
+        own=re.sub("-(?:container|service)$", "", resource.name),
+        claims=tuple((path, folded(text)) for path, text in claims if folded(text)),
+        hosts=tuple((path, folded(text)) for path, text in hosts),
+        networks=frozenset(one for one in on if isinstance(one, str)),
+        volumes=frozenset(
+            one for mount in mounts for key in ("source", "volumeName") for one in texts(member(mount, key))
+        ),
+        whole=member(props, "networksAdvanced") is not UNKNOWN and UNKNOWN not in on and not _rides(props),
+        rides=_rides(props),
+    )
+
+
+def _rides(props: Value) -> bool:
+    """Whether it lives in another container's network namespace, or may."""
+    mode = member(props, "networkMode")
+    return mode is UNKNOWN or (isinstance(mode, str) and mode.startswith("container:"))
+
+
+def dicts(value: Value) -> list[dict[str, Value]]:
+    """The objects of a list."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def runners(stack: Stack) -> list[Runner]:
+    """Everything of the stack that keeps running."""
+    found = (one for one in stack.of("Container") if not one_shot(one.props))
+    return [_runner(one) for one in (*found, *stack.of("Service"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A file with settings, and the resource that carries it."""
+
+    resource: Resource
+    file: File
+    data: Value
+
+
+def documents(stack: Stack) -> tuple[list[Document], bool]:
+    """Every structured file of the stack that can be read, and whether all are known."""
+    found: list[Document] = []
+    whole = True
+    for resource in (*stack.of("Container"), *stack.of("ServiceConfig")):
+        if member(resource.props, "uploads") is UNKNOWN:
+            whole = False
+        for file in files(resource):
+            try:
+                data = file.document()
+            except UnreadableError:
+                continue
+            if data is UNKNOWN:
+                whole = whole and not (file.text is UNKNOWN and (file.structured or file.name is UNKNOWN))
+            elif data is not None:
+                found.append(Document(resource=resource, file=file, data=data))
+    return found, whole
+
+
+def readers(document: Document, running: Iterable[Runner]) -> list[Runner]:
+    """What is given the file of a document: by an upload, or by a volume that a one-shot container fills."""
+    resource = document.resource
+    if resource.kind == "Container" and not one_shot(resource.props):
+        return [one for one in running if one.resource is resource]
+    volumes = _runner(resource).volumes
+    return [one for one in running if one.volumes & volumes]
