@@ -1,26 +1,26 @@
 """Family `platform`: what only the whole stack can show.
 
 What has a page has a route, each route has a chain and leads over TLS to a service of the stack, each service is
-scraped or probed. Routes and scrape targets are read from the files that Traefik and Prometheus are given, by what
-is in them and not by their names: a document with `http.routers` is Traefik's, one with `scrape_configs` is
-Prometheus's. A file whose content only an update will know is judged then; about what it may hold nothing is said.
+scraped or probed. Routes are read as each Traefik reads them (policies/rules/edge.py): from the file that it starts
+with and those which that one names, and it may have no others. Scrape targets are read from whatever file has
+`scrape_configs`. A file whose content only an update will know is judged then; of what it may hold nothing is said.
 
-Not seen from here: routes from other sources than files, targets found by service discovery (both are findings), and
-whether a port is the right one, which no input says.
+Not seen from here: targets found by service discovery (a finding), what is in a volume that no container of the stack
+fills, and whether a port is the right one, which no input says.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import UnreadableError, files, member, members, texts
+from policies.rules.configuration import UnreadableError, files, member, texts
+from policies.rules.edge import Edge, Router, edges, host, host_and_port, there
 from policies.rules.props import Path, Value
-from policies.rules.rule import Config, Finding, Resource, Rule, Stack
-from policies.rules.runners import Document, Runner, dicts, documents, folded, readers, runners
+from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
+from policies.rules.runners import Document, Runner, documents, folded, readers, runners, text_of
 
 PLATFORM: Final = "nexus:platform:Platform"
 """The component of the whole platform: a stack that has it must have routes and scrape targets."""
@@ -33,187 +33,51 @@ def _whole_platform(stack: Stack) -> Resource | None:
 # Traefik
 
 
-@dataclass(frozen=True, kw_only=True)
-class Router:
-    """A router of one protocol: where it stands, and what it says."""
-
-    document: Document
-    path: Path
-    protocol: str
-    name: str
-    data: Value
-
-    def finding(self, problem: str, remedy: str, *below: str) -> Finding:
-        """A finding about this router, or about what it says under `below`."""
-        return Finding(path=(*self.path, *below), problem=problem, remedy=remedy, resource=self.document.resource)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edge:
-    """What Traefik is told by the files of a stack. `whole` is False where there may be more than is known."""
-
-    documents: tuple[Document, ...]
-    statics: tuple[Document, ...]
-    routers: tuple[Router, ...]
-    middlewares: Mapping[str, Value]
-    services: Mapping[tuple[str, str], Value]
-    entry_points: Mapping[str, Value]
-    gates: tuple[Runner, ...]
-    running: tuple[Runner, ...]
-    whole: bool
-
-    def parts(self, names: Iterable[str], seen: frozenset[str] = frozenset()) -> Iterator[Value]:
-        """The middlewares of these names, those of chains instead of the chains."""
-        for name in names:
-            known = _bare(name)
-            if known in seen:
-                continue
-            middleware = self.middlewares.get(known)
-            if (chain := member(middleware, "chain")) is not None:
-                yield from self.parts(texts(member(chain, "middlewares")), seen | {known})
-            elif middleware is not None:
-                yield middleware
-
-    def backends(self, router: Router) -> list[str]:
-        """The addresses that a router leads to, host and port where it has one; empty where nothing is found."""
-        return list(self._addresses(router.protocol, _text(member(router.data, "service")), frozenset()))
-
-    def _addresses(self, protocol: str, name: str, seen: frozenset[str]) -> Iterator[str]:
-        known = _bare(name)
-        if known in seen:
-            return
-        service = self.services.get((protocol, known))
-        for server in dicts(member(member(service, "loadBalancer"), "servers")):
-            for key in ("url", "address"):
-                for text in texts(member(server, key)):
-                    yield _host_and_port(text)
-        for kind in ("weighted", "highestRandomWeight"):
-            for one in dicts(member(member(service, kind), "services")):
-                yield from self._addresses(protocol, _text(member(one, "name")), seen | {known})
-        mirroring, failover = member(service, "mirroring"), member(service, "failover")
-        others = [member(one, "name") for one in dicts(member(mirroring, "mirrors"))]
-        for other in (
-            member(mirroring, "service"),
-            *others,
-            member(failover, "service"),
-            member(failover, "fallback"),
-        ):
-            if isinstance(other, str):
-                yield from self._addresses(protocol, other, seen | {known})
-
-
-def edge(stack: Stack) -> Edge:
-    """What the files of a stack tell Traefik."""
-    found, whole = documents(stack)
-    running = runners(stack)
-    dynamic = [one for one in found if any(_protocol(one.data, key) for key in ("http", "tcp", "udp"))]
-    statics = [one for one in found if isinstance(member(one.data, "entryPoints"), dict)]
-    routers: list[Router] = []
-    middlewares: dict[str, Value] = {}
-    services: dict[tuple[str, str], Value] = {}
-    for document in dynamic:
-        for protocol in ("http", "tcp", "udp"):
-            part = member(document.data, protocol)
-            services |= {(protocol, name): value for name, value in members(part, "services")}
-            if protocol == "http":
-                middlewares |= dict(members(part, "middlewares"))
-            for name, value in members(part, "routers"):
-                path = (*document.file.path, protocol, "routers", name)
-                routers.append(Router(document=document, path=path, protocol=protocol, name=name, data=value))
-    gates = [one for document in dynamic for one in readers(document, running)]
-    return Edge(
-        documents=tuple(dynamic),
-        statics=tuple(statics),
-        routers=tuple(routers),
-        middlewares=middlewares,
-        services=services,
-        entry_points={name: value for one in statics for name, value in members(one.data, "entryPoints")},
-        gates=tuple(gates),
-        running=tuple(running),
-        whole=whole,
-    )
-
-
-def _protocol(data: Value, name: str) -> bool:
-    part = member(data, name)
-    return any(isinstance(member(part, key), dict) for key in ("routers", "services", "middlewares"))
-
-
-def _bare(name: str) -> str:
-    """A name without the provider that it is of, where that is the file."""
-    return name.strip().removesuffix("@file")
-
-
-def _text(value: Value) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _host_and_port(address: str) -> str:
-    """`sonarr:8989` of `http://sonarr:8989/ping` and of `sonarr:8989`."""
-    text = address.strip()
-    try:
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        port = parts.port
-    except ValueError:
-        return ""
-    if port is None:
-        port = {"http": 80, "https": 443}.get(parts.scheme)
-    host = (parts.hostname or "").rstrip(".")
-    return f"{host}:{port}" if port is not None else host
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0] if re.search(r":\d+$", address) else address
-
-
-def _runs_it(known: Edge, address: str) -> list[Runner]:
-    host = _host(address)
-    return [one for one in known.running if host and folded(host) in one.names]
-
-
 def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
-    known = edge(stack)
-    if not known.documents:
+    known = edges(stack)
+    if not all(one.whole for one in known):
+        return
+    routers = [(one, router) for one in known for router in one.routers]
+    if not routers:
         platform = _whole_platform(stack)
-        if platform is not None and known.whole:
+        if platform is not None:
             yield Finding(
                 path=(),
-                problem="has no routes: no file with Traefik's routers is in the stack",
+                problem="has no routes: no Traefik of the stack is given a file with routers",
                 remedy="Make the edge from the services, as components/edge.py does",
                 resource=platform,
             )
         return
-    if not known.whole:
-        return
-    led = {folded(_host(address)) for router in known.routers for address in known.backends(router)}
+    led = {folded(host(address)) for one, router in routers for address in one.backends(router)}
     excused = config.get("without-page")
     without = set(excused) if isinstance(excused, dict) else set()
-    for one in known.running:
-        if one in known.gates or one.names & led or one.own in without:
+    gates = [one.gate for one in known]
+    for runner in known[0].running:
+        if runner in gates or runner.names & led or runner.own in without:
             continue
-        if any(one.networks & gate.networks for gate in known.gates):
+        if any(runner.networks & gate.networks for gate in gates):
             yield Finding(
                 path=("networksAdvanced",),
                 problem="shares a network with the edge and has no route",
                 remedy="Give the service its `web`, or, where it has no page for people, a line in `without-page`",
-                resource=one.resource,
+                resource=runner.resource,
             )
 
 
-_SIGN_INS: Final = {
-    "basicAuth": ("users", "usersFile"),
-    "digestAuth": ("users", "usersFile"),
-    "forwardAuth": ("address",),
-}
-
-
-def _asks(middleware: Value) -> bool:
-    """Whether a middleware asks who it is."""
-    return any(
-        any(any(texts(member(settings, key))) for key in keys)
-        for kind, keys in _SIGN_INS.items()
-        if isinstance(settings := member(middleware, kind), dict)
-    )
+def _asks(known: Edge, middleware: Value, services: Container[str]) -> bool:
+    """Whether a middleware asks who it is: of users in a secret, or of a service that is there to ask."""
+    for kind in ("basicAuth", "digestAuth"):
+        settings = member(middleware, kind)
+        file, users = member(settings, "usersFile"), member(settings, "users")
+        # The users of both are let in.
+        if file is not None:
+            return isinstance(file, str) and posixpath.normpath(file.strip()).startswith("/run/secrets/")
+        if any(texts(users)):
+            return True
+    for text in texts(member(member(middleware, "forwardAuth"), "address")):
+        name = folded(host(host_and_port(text)))
+        return name in services and any(one.own == name for one in known.runs(name))
+    return False
 
 
 def _protects(middleware: Value) -> bool:
@@ -225,32 +89,40 @@ def _protects(middleware: Value) -> bool:
 
 
 def _has_chain(stack: Stack, config: Config) -> Iterator[Finding]:
-    known = edge(stack)
+    for known in edges(stack):
+        yield from known.faults
+        yield from _chains(known, config)
+
+
+def _chains(known: Edge, config: Config) -> Iterator[Finding]:
     own = {text.casefold() for text in texts(config.get("own-sign-in"))}
-    for document in known.statics:
-        for provider, _ in members(document.data, "providers"):
-            if provider.casefold() != "file":
-                yield Finding(
-                    path=(*document.file.path, "providers", provider),
-                    problem="takes routes from elsewhere, where no chain can be judged",
-                    remedy="Keep to the file provider (docs/adr/0004)",
-                    resource=document.resource,
-                )
-    for router in known.routers:
+    services = {folded(text) for text in texts(config.get("sign-in-services"))}
+    routers = [router for router in known.routers if not known.redirects(router)]
+    asking = {router.path for router in routers if any(_asks(known, part, services) for part in known.parts(router))}
+    guarded = {name for router in routers if router.path in asking for name in router.hosts or ()}
+    for router in routers:
         backends = known.backends(router)
-        signs_in_itself = bool(backends) and own.issuperset(backends)
+        signs_in_itself = bool(backends) and all(_signs_in(known, one, own) for one in backends)
+        asks = router.protocol == "http" and router.path in asking
+        if router.hosts is None:
+            if router.protocol != "udp":
+                remedy = "Begin its rule with Host and the name of its app"
+                yield router.finding("may answer for every host: its rule names none", remedy, "rule")
+        elif not asks and router.hosts & guarded:
+            remedy = "Give it a host of its own"
+            yield router.finding("answers for a host that another router keeps behind the sign-in", remedy, "rule")
+        parts = known.parts(router)
         if router.protocol != "http":
             if not signs_in_itself:
                 yield router.finding("passes by every chain: only HTTP has one", "Make it a router of http")
-            continue
-        parts = list(known.parts(_middlewares(known, router)))
-        if not any(_protects(part) for part in parts) and known.whole:
-            yield router.finding(
-                "has no middleware that sets the headers of every page (stsSeconds, contentTypeNosniff)",
-                "Put `headers` into its middlewares",
-                "middlewares",
-            )
-        elif not any(_asks(part) for part in parts) and not signs_in_itself and known.whole:
+        elif not any(_protects(part) for part in parts):
+            if known.whole:
+                yield router.finding(
+                    "has no middleware that sets the headers of every page (stsSeconds, contentTypeNosniff)",
+                    "Put `headers` into its middlewares",
+                    "middlewares",
+                )
+        elif not asks and not signs_in_itself and known.whole:
             yield router.finding(
                 "asks for no sign-in, and what is behind it is not known to ask itself",
                 "Put `sign-in` into its middlewares, or its backend into `own-sign-in` where the app asks itself",
@@ -258,56 +130,60 @@ def _has_chain(stack: Stack, config: Config) -> Iterator[Finding]:
             )
 
 
-def _middlewares(known: Edge, router: Router) -> list[str]:
-    """Those of a router, and those that all of its entry points add."""
-    points = texts(member(router.data, "entryPoints")) or tuple(known.entry_points)
-    added = [set(texts(member(member(known.entry_points.get(point), "http"), "middlewares"))) for point in points]
-    return [*texts(member(router.data, "middlewares")), *(set.intersection(*added) if added else ())]
+def _signs_in(known: Edge, address: str, own: Container[str]) -> bool:
+    """Whether an address is one of an app that asks itself, and what answers there is the service of that name."""
+    name = folded(host(address))
+    return address.casefold() in own and all(folded(one.own) == name for one in known.runs(address))
 
 
 def _leads(stack: Stack, _config: Config) -> Iterator[Finding]:
-    known = edge(stack)
-    for router in known.routers:
-        yield from _over_tls(known, router)
-        backends = known.backends(router)
-        if not backends and known.whole:
+    for known in edges(stack):
+        for router in known.routers:
+            if not known.redirects(router):
+                yield from _over_tls(known, router)
+                yield from _to_a_service(known, router)
+
+
+def _to_a_service(known: Edge, router: Router) -> Iterator[Finding]:
+    backends = known.backends(router)
+    if not backends and known.whole:
+        yield router.finding("leads nowhere: its service has no server", "Name a service of the same file", "service")
+    for address in backends:
+        found = known.runs(address)
+        if not found:
             yield router.finding(
-                "leads nowhere: its service has no server", "Name a service of the same file", "service"
+                "leads to what is no service of this stack",
+                "Lead it to a service of the stack, by its name",
+                "service",
             )
-        for address in backends:
-            found = _runs_it(known, address)
-            if not found:
-                yield router.finding(
-                    "leads to what is no service of this stack",
-                    "Lead it to a service of the stack, by its name",
-                    "service",
-                )
-            elif known.gates and not any(gate.meets(one) for gate in known.gates for one in found):
-                yield router.finding(
-                    "leads to a service that shares no network with the edge",
-                    "Put both on one network (components/networks.py)",
-                    "service",
-                )
+        elif not any(known.gate.meets(one) for one in found):
+            yield router.finding(
+                "leads to a service that shares no network with the edge",
+                "Put both on one network (components/networks.py)",
+                "service",
+            )
 
 
 def _over_tls(known: Edge, router: Router) -> Iterator[Finding]:
-    if router.protocol == "udp" or _there(member(router.data, "tls")):
+    if router.protocol == "udp":
+        yield router.finding("answers over UDP, without TLS and without a chain", "Make it a router of http")
+        return
+    if there(member(router.data, "tls")):
         return
     remedy = "Give it the entry point with TLS alone (websecure)"
+    if router.protocol == "tcp":
+        # An entry point's http.tls is for HTTP alone.
+        yield router.finding("answers without TLS", "Give it `tls` of its own, or make it a router of http", "tls")
+        return
     if not known.entry_points:
         if known.whole:
             yield router.finding("has no TLS, and neither has any entry point that is known", remedy, "entryPoints")
         return
     for name in texts(member(router.data, "entryPoints")) or tuple(known.entry_points):
         point = known.entry_points.get(name)
-        if not _there(member(member(point, "http"), "tls")) and (point is not None or known.whole):
+        if not there(member(member(point, "http"), "tls")) and (point is not None or known.whole):
             yield router.finding("answers without TLS, or on an entry point that is not there", remedy, "entryPoints")
             return
-
-
-def _there(value: Value) -> bool:
-    """Whether a section is switched on: `tls: {}` is."""
-    return value is not None and value is not False
 
 
 # Prometheus
@@ -337,15 +213,15 @@ def targets(document: Document) -> Iterator[Target]:
         prober = ""
         for relabel in _list(member(job, "relabel_configs")):
             if member(relabel, "target_label") == "__address__":
-                prober = _host(_host_and_port(_text(member(relabel, "replacement"))))
+                prober = host(host_and_port(text_of(member(relabel, "replacement"))))
         for index, group in enumerate(_list(member(job, "static_configs"))):
             path = (*document.file.path, "scrape_configs", number, "static_configs", index, "targets")
-            service = _text(member(member(group, "labels"), "service"))
+            service = text_of(member(member(group, "labels"), "service"))
             for place, text in enumerate(texts(member(group, "targets"))):
                 yield Target(
                     document=document,
                     path=(*path, place),
-                    address=_host_and_port(text),
+                    address=host_and_port(text),
                     service=service,
                     prober=prober,
                 )
@@ -369,10 +245,10 @@ class Watch:
 
     def reached(self, target: Target) -> list[Runner]:
         """What answers at the address of a target."""
-        host = _host(target.address)
-        if host in ("localhost", "127.0.0.1", "::1"):
+        name = host(target.address)
+        if name in ("localhost", "127.0.0.1", "::1"):
             return readers(target.document, self.running)
-        return self.called(host)
+        return self.called(name)
 
     def asker(self, target: Target) -> list[Runner]:
         """What asks a target: the prober, or Prometheus itself."""
@@ -436,7 +312,7 @@ def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
     known = watch(stack)
     for document in known.documents:
         managers = [
-            _host(_host_and_port(text))
+            host(host_and_port(text))
             for manager in _list(member(member(document.data, "alerting"), "alertmanagers"))
             for group in _list(member(manager, "static_configs"))
             for text in texts(member(group, "targets"))
@@ -578,12 +454,14 @@ RULES: Final = (
     Rule(
         name="every-route-has-a-chain",
         description=(
-            "Each of Traefik's routes sets the headers of every page and asks for a sign-in, unless the app behind "
-            "it asks itself. Routes come from files alone, so that there is no other way in."
+            "Each of Traefik's routes is for hosts that it names, sets the headers of every page and asks for a "
+            "sign-in, unless the app behind it asks itself. Traefik starts with one file of settings that the stack "
+            "gives it, and this one names files of routes that the stack gives it: there is no other way in."
         ),
         remediation=(
             "Put `headers` and `sign-in` into the router's middlewares. An app that signs people in itself is one "
-            "address in this rule's setting `own-sign-in`."
+            "address in this rule's setting `own-sign-in`; a service that asks for others one name in "
+            "`sign-in-services`."
         ),
         severity=Severity.CRITICAL,
         judge_stack=_has_chain,
@@ -593,7 +471,8 @@ RULES: Final = (
                 "items": {"type": "string", "pattern": r"^[^\s/]+:\d+$"},
                 "default": ["grafana:3000", "jellyfin:8096", "vpn:8080"],
                 "description": "Backends that sign people in themselves, host and port; vpn:8080 is qBittorrent.",
-            }
+            },
+            "sign-in-services": texts_setting("Services that a `forwardAuth` may ask who somebody is, by name."),
         },
     ),
     Rule(

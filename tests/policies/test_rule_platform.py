@@ -137,6 +137,31 @@ def _chains() -> dict[str, Edit]:
         "a sign-in with an empty file": put(f"{sign_in}.basicAuth.usersFile", ""),
         "a sign-in with an empty user": put(sign_in, {"basicAuth": {"users": [""]}}),
         "a forward to nowhere": put(sign_in, {"forwardAuth": {}}),
+        "a forward to an app": put(sign_in, {"forwardAuth": {"address": "http://jellyfin:8096/health"}}),
+        "a forward to the world": put(sign_in, {"forwardAuth": {"address": "https://example.org/"}}),
+        "users of anyone": put(f"{sign_in}.basicAuth.usersFile", "/data/users"),
+        "users of anyone, by a way": put(f"{sign_in}.basicAuth.usersFile", "/run/secrets/../../data/users"),
+        "users of anyone beside others": put(
+            sign_in, {"basicAuth": {"users": ["a:b"], "usersFile": "/run/config/users"}}
+        ),
+        "a key in two cases": put("HTTP", {"routers": {"x": {**ROUTE, "middlewares": ["headers"]}}}),
+        "a key in two cases below": put("http.Routers", {"x": {**ROUTE, "middlewares": ["headers"]}}),
+        "every path": put("http.routers.jellyfin.rule", "PathPrefix(`/`)"),
+        "every host": put("http.routers.jellyfin.rule", "HostRegexp(`.+`)"),
+        "every host beside one": put("http.routers.jellyfin.rule", "Host(`jellyfin.x`) || PathPrefix(`/`)"),
+        "every host but one": put("http.routers.jellyfin.rule", "!Host(`jellyfin.x`)"),
+        "every host, in words": put("http.routers.jellyfin.rule", "PathPrefix(`Host(a)`)"),
+        "no rule": put("http.routers.jellyfin.rule", "..."),
+        "a long rule": put("http.routers.jellyfin.rule", "(" * 5000 + "Host(`a.b`)" + ")" * 5000),
+        "the host of a guarded app": put("http.routers.jellyfin.rule", "Host(`sonarr.localhost`) && Path(`/a`)"),
+        "the host of a guarded app, in capitals": put("http.routers.jellyfin.rule", 'Host("SONARR.localhost")'),
+        "any name over TCP": put(
+            "tcp",
+            {
+                "routers": {"x": {"rule": "HostSNI(`*`)", "service": "x", "tls": {}}},
+                "services": {"x": {"loadBalancer": {"servers": [{"address": "jellyfin:8096"}]}}},
+            },
+        ),
         "headers that say nothing": put("http.middlewares.headers", {"headers": {}}),
         "no strict transport": put("http.middlewares.headers.headers.stsSeconds", 0),
         "types are guessed": put("http.middlewares.headers.headers.contentTypeNosniff", False),
@@ -177,7 +202,6 @@ def test_routes_from_elsewhere_are_refused(provider: str) -> None:
     "change",
     [
         put("http.routers.sonarr.middlewares", ["headers@file", "sign-in@file"]),
-        put("http.middlewares.sign-in", {"forwardAuth": {"address": "http://auth:9091"}}),
         put("http.middlewares.sign-in", {"digestAuth": {"users": ["a:b:c"]}}),
         put("http.routers.jellyfin.middlewares", ["headers", "sign-in"]),
         put("http.routers.new", ROUTE),
@@ -200,6 +224,232 @@ def test_a_chain_of_the_entry_point_counts() -> None:
     assert (CHAIN, "traefik-seed") in own(
         edited(STATIC, put("entryPoints.web.http.middlewares", ["headers@file", "sign-in@file"]), bare)
     )
+
+
+def _tcp(router: Props) -> Json:
+    return {
+        "routers": {"x": {"entryPoints": ["websecure"], "service": "x", **router}},
+        "services": {"x": {"loadBalancer": {"servers": [{"address": "jellyfin:8096"}]}}},
+    }
+
+
+def test_tcp_with_tls_of_its_own_passes() -> None:
+    assert own(edited(ROUTES, put("tcp", _tcp({"rule": "HostSNI(`a.b`)", "tls": {"passthrough": True}})))) == set()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "Host(`a.b`) || Host(`c.d`)",
+        "(Host(`a.b`) || Host(`c.d`, `e`)) && PathPrefix(`/x || y`)",
+        'PathPrefix("/") && (Host("a.b"))',
+    ],
+)
+def test_rules_for_hosts_pass(rule: str) -> None:
+    assert own(edited(ROUTES, put("http.routers.jellyfin.rule", rule))) == set()
+
+
+@pytest.mark.parametrize(
+    "rule", ["", "(", ")", "&&", "||", "Host(", "Host()", "Host(``)", "!", "\0", "Host(\0)", "(" * 400]
+)
+def test_odd_rules_are_refused(rule: str) -> None:
+    assert own(edited(ROUTES, put("http.routers.jellyfin.rule", rule))) == {(CHAIN, "traefik-seed")}
+
+
+def test_who_may_be_asked_is_named() -> None:
+    stack = edited(ROUTES, put("http.middlewares.sign-in", {"forwardAuth": {"address": "http://prowlarr:9696/a"}}))
+    assert own(stack) == {(CHAIN, "traefik-seed")}
+    assert own(stack, {CHAIN: {"sign-in-services": ["prowlarr"]}}) == set()
+    gone = edited(ROUTES, put("http.middlewares.sign-in", {"forwardAuth": {"address": "http://auth:9091"}}))
+    assert own(gone, {CHAIN: {"sign-in-services": ["auth"]}}) == {(CHAIN, "traefik-seed")}
+
+
+def test_an_app_that_asks_itself_is_the_service_of_that_name() -> None:
+    stack = changed(declared("dev"), "jellyfin-container", networksAdvanced=[{"name": "nexus-test-monitoring"}])
+    stack = changed(
+        stack, "sonarr-container", networksAdvanced=[{"name": "nexus-test-apps", "aliases": ["jellyfin"]}]
+    )
+    assert (CHAIN, "traefik-seed") in own(stack)
+
+
+def test_a_redirect_to_tls_passes() -> None:
+    to_tls: Json = {"redirectScheme": {"scheme": "https", "permanent": True}}
+    router: Props = {"rule": "HostRegexp(`.+`)", "entryPoints": ["web"], "middlewares": ["to-tls"]}
+    base = edited(ROUTES, put("http.middlewares.to-tls", to_tls))
+    add = "http.routers.redirect"
+    assert own(edited(ROUTES, put(add, {**router, "service": "noop@internal"}), base)) == set()
+    changes: tuple[Props, ...] = (
+        {"service": "api@internal"},
+        {"service": "sonarr"},
+        {"middlewares": []},
+        {"middlewares": ["headers"]},
+    )
+    for change in changes:
+        bad: Json = {**router, "service": "noop@internal", **change}
+        assert (CHAIN, "traefik-seed") in own(edited(ROUTES, put(add, bad), base)), change
+    plain = edited(ROUTES, put("http.middlewares.to-tls", {"redirectScheme": {"scheme": "http"}}))
+    assert (CHAIN, "traefik-seed") in own(edited(ROUTES, put(add, {**router, "service": "noop@internal"}), plain))
+
+
+CONFIGFILE: Final = "--configfile=/run/config/traefik.yml"
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"command": ["--providers.http.endpoint=http://sonarr:1/"]},
+        {"command": [CONFIGFILE, "--providers.http.endpoint=http://sonarr:1/"]},
+        {"command": None, "envs": ["TRAEFIK_PROVIDERS_HTTP_ENDPOINT=http://sonarr:1/"]},
+        {"envs": ["TRAEFIK_PROVIDERS_HTTP_ENDPOINT=http://sonarr:1/"]},
+        {"command": None},
+        {"command": []},
+        {"command": ["--configfile=/data/traefik.yml"]},
+        {"command": ["--configfile=/run/config/../traefik.yml"]},
+        {"command": ["--configfile=/run/secrets/users"]},
+        {"command": [CONFIGFILE, "--configfile=/data/traefik.yml"]},
+        {"entrypoints": ["sh", "-c", "traefik"]},
+        {"entrypoints": ["sh", "-c", f"traefik --configfile=/data/x.yml # {CONFIGFILE}"], "command": None},
+        {"entrypoints": ["/data/traefik"]},
+        {"mounts": [{"type": "bind", "source": "/srv", "target": "/run/config", "readOnly": True}]},
+    ],
+    ids=repr,
+)
+def test_what_starts_otherwise_than_with_its_file_is_refused(props: dict[str, Json]) -> None:
+    assert CHAIN in {rule for rule, _ in own(changed(declared("dev"), "traefik-container", **props))}
+
+
+def test_a_file_of_the_host_over_the_routes_is_refused() -> None:
+    stack = declared("dev")
+    (gate,) = [one for one in stack.resources if one.name == "traefik-container"]
+    mounts = gate.props["mounts"]
+    assert isinstance(mounts, list)
+    over: dict[str, Value] = {
+        "type": "bind",
+        "source": "/srv/routes.yml",
+        "target": "/run/config/routes.yml",
+        "readOnly": True,
+    }
+    assert (CHAIN, "traefik-seed") in own(changed(stack, "traefik-container", mounts=[*mounts, over]))
+    (first,) = [one for one in mounts if isinstance(one, dict) and one["target"] == "/run/config"]
+    part = {**first, "volumeOptions": {"subpath": "other"}}
+    assert (CHAIN, "traefik-container") in own(changed(stack, "traefik-container", mounts=[part]))
+
+
+def _statics() -> dict[str, Edit]:
+    return {
+        "routes of a place that is not given": put("providers.file.filename", "/tmp/routes.yml"),
+        "no place": put("providers.file", {}),
+        "a directory that is not given": put("providers.file", {"directory": "/tmp"}),
+        "a directory with none": put("providers.file", {"directory": "/run/config/none"}),
+        "a directory beside the file": put("providers.file.directory", "/tmp"),
+        "plugins": put("experimental", {"plugins": {"x": {"moduleName": "example.org/x", "version": "v1"}}}),
+        "plugins of its own": put("experimental", {"localPlugins": {"x": {"moduleName": "x"}}}),
+        "a provider by a switch": put("providers.docker", True),
+        "a template": put("log.level", "{{ env `X` }}"),
+        "metrics": put("metrics.prometheus.entryPoint", "websecure"),
+        "metrics by default": put("metrics.prometheus.entryPoint", "..."),
+        "ping": put("ping.entryPoint", "websecure"),
+        "ping in clear": put("ping.entryPoint", "web"),
+        "ping on one that is not there": put("ping.entryPoint", "nosuch"),
+        "ping on one of an odd address": put("entryPoints.status.address", "x"),
+        "the API": put("api", {"insecure": True}),
+        "the port of ping": put("entryPoints.status.address", ":8443"),
+    }
+
+
+@pytest.mark.parametrize("change", _statics().values(), ids=list(_statics()))
+def test_what_traefik_may_not_be_told_is_refused(change: Edit) -> None:
+    assert (CHAIN, "traefik-seed") in own(edited(STATIC, change))
+
+
+def test_a_status_port_that_is_published_is_refused() -> None:
+    for props in (
+        {"ports": [{"internal": 8082, "external": 1}]},
+        {"ports": [{"internal": 8082.0, "external": 1}]},
+        {"networkMode": "host"},
+        {"publishAllPorts": True},
+    ):
+        assert (CHAIN, "traefik-seed") in own(changed(declared("dev"), "traefik-container", **props))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("providers.providersThrottleDuration", "2s"),
+        put("providers.providersThrottleDuration", 2),
+        put("providers.file", {"directory": "/run/config/more/"}),
+        put("experimental", {"plugins": {}}),
+        put("api", {"dashboard": True}),
+    ],
+)
+def test_other_settings_of_traefik_pass(change: Edit) -> None:
+    stack = declared("dev")
+    (seed,) = [one for one in stack.resources if one.name == "traefik-seed"]
+    (routes,) = [str(file.text) for file in files(seed) if str(file.name).endswith("routes.yml")]
+    stack = added_upload(stack, "traefik-seed", {"file": "/run/config/more/routes.yml", "content": routes})
+    assert own(edited(STATIC, change, stack)) == set()
+
+
+def test_all_of_a_directory_counts() -> None:
+    stack = edited(STATIC, put("providers.file", {"directory": "/run/config/more"}))
+    (seed,) = [one for one in stack.resources if one.name == "traefik-seed"]
+    (routes,) = [str(file.text) for file in files(seed) if str(file.name).endswith("routes.yml")]
+    stack = added_upload(stack, "traefik-seed", {"file": "/run/config/more/routes.yml", "content": routes})
+    assert own(stack) == set()
+    for router, refused in ((ROUTE, False), ({**ROUTE, "middlewares": ["headers"]}, True)):
+        text = yaml.safe_dump({"http": {"routers": {"new": router}}})
+        more_routes = added_upload(stack, "traefik-seed", {"file": "/run/config/more/deep/x.yml", "content": text})
+        assert (own(more_routes) == {(CHAIN, "traefik-seed")}) is refused
+    (gate,) = [one for one in stack.resources if one.name == "traefik-container"]
+    mounts = gate.props["mounts"]
+    assert isinstance(mounts, list)
+    inner: dict[str, Value] = {"type": "bind", "source": "/srv", "target": "/run/config/more/host", "readOnly": True}
+    assert (CHAIN, "traefik-seed") in own(changed(stack, "traefik-container", mounts=[*mounts, inner]))
+
+
+DECOYS: Final = (
+    {"http": {"middlewares": {"sign-in": {"basicAuth": {"usersFile": "/run/secrets/users"}}}}},
+    {"entryPoints": {"websecure": {"http": {"tls": {}, "middlewares": ["headers@file", "users@file"]}}}},
+    {"http": {"services": {"sonarr": {"loadBalancer": {"servers": [{"url": "http://jellyfin:8096"}]}}}}},
+)
+
+
+@pytest.mark.parametrize(
+    "carrier", ["vpn-seed", "sonarr-container", "sonarr-seed", "traefik-seed", "traefik-container"]
+)
+@pytest.mark.parametrize("decoy", DECOYS, ids=repr)
+def test_what_traefik_does_not_read_counts_for_nothing(carrier: str, decoy: Props) -> None:
+    open_one = edited(ROUTES, put("http.middlewares.sign-in", {"headers": {"frameDeny": True}}))
+    upload: Props = {"file": "/run/config/decoy.yml", "content": yaml.safe_dump(decoy)}
+    assert (CHAIN, "traefik-seed") in own(added_upload(open_one, carrier, upload))
+
+
+def test_a_second_file_at_one_path_is_refused() -> None:
+    stack = declared("dev")
+    (seed,) = [one for one in stack.resources if one.name == "traefik-seed"]
+    (routes,) = [str(file.text) for file in files(seed) if str(file.name).endswith("routes.yml")]
+    upload: Props = {"file": "/run/config/routes.yml", "content": routes}
+    for carrier in ("traefik-seed", "traefik-container"):
+        assert (CHAIN, carrier) in own(added_upload(stack, carrier, upload))
+
+
+def test_a_second_traefik_is_judged_by_itself() -> None:
+    stack = declared("dev")
+    second = Resource(
+        type=CONTAINER, name="other-container", stack="dev", props={"command": ["traefik", "--api=true"]}
+    )
+    assert (CHAIN, "other-container") in own(more(stack, second))
+    named: dict[str, Value] = {"image": "docker.io/library/traefik:v3"}
+    assert (CHAIN, "other-container") in own(more(stack, dataclasses.replace(second, props=named)))
+
+
+@pytest.mark.parametrize("place", [ROUTES, STATIC])
+@pytest.mark.parametrize("end", ["\n---\n{}", "\n# {{ env `X` }}\n", "\n...\n---\nhttp: {}\n"])
+def test_what_traefik_reads_otherwise_is_refused(place: tuple[str, str], end: str) -> None:
+    stack = declared("dev")
+    (seed,) = [one for one in stack.resources if one.name == "traefik-seed"]
+    (text,) = [str(file.text) for file in files(seed) if str(file.name).endswith(f"/{place[1]}")]
+    assert (CHAIN, "traefik-seed") in own(rewritten(stack, place, text + end))
 
 
 def _leads() -> dict[str, tuple[tuple[str, str], Edit]]:
@@ -226,6 +476,8 @@ def _leads() -> dict[str, tuple[tuple[str, str], Edit]]:
             ROUTES,
             put("tcp", {"routers": {"x": {"service": "x"}}, "services": {}}),
         ),
+        "over TCP, by the TLS of HTTP": (ROUTES, put("tcp", _tcp({"rule": "HostSNI(`a.b`)"}))),
+        "over UDP": (ROUTES, put("udp", _tcp({}))),
     }
 
 
@@ -522,7 +774,7 @@ def _value(props: object) -> dict[str, Value]:
 def test_broken_routes_are_one_finding_and_no_exception() -> None:
     found = own(rewritten(declared("dev"), ROUTES, "http: ["))
     assert (READABLE, "traefik-seed") in found
-    assert {rule for rule, _ in found} == {READABLE, ROUTED}
+    assert found == {(READABLE, "traefik-seed"), (CHAIN, "traefik-seed"), (ROUTED, "platform")}
 
 
 def test_unknown_files_say_nothing() -> None:
@@ -561,7 +813,9 @@ def test_a_platform_without_edge_or_monitoring_is_refused() -> None:
 @pytest.mark.parametrize("junk", [UNKNOWN, None, 7, True, "", "x", [], {}, [[]], [None, UNKNOWN, 7], {"a": [None]}])
 def test_junk_never_raises(junk: Value) -> None:
     stack = declared("dev")
-    own(changed(stack, "traefik-container", hosts=junk))
+    for key in ("hosts", "entrypoints", "command", "envs", "ports", "volumes", "image"):
+        own(changed(stack, "traefik-container", **{key: junk}))
+    own(changed(stack, "traefik-container", mounts=[{"source": junk, "target": junk, "volumeOptions": junk}, junk]))
     own(changed(stack, "traefik-container", hosts=[{"host": junk, "ip": junk}]))
     own(changed(stack, "traefik-container", networksAdvanced=[{"name": junk, "aliases": junk}, junk]))
     for name in ("traefik-seed", "traefik-container", "prometheus-seed", "vpn-container", "qbittorrent-container"):
@@ -588,6 +842,9 @@ def test_junk_never_raises(junk: Value) -> None:
             ),
         ),
         (STATIC, ("entryPoints", "entryPoints.websecure", "entryPoints.websecure.http", "providers")),
+        (STATIC, ("providers.file", "providers.file.filename", "providers.file.directory", "ping", "metrics")),
+        (STATIC, ("ping.entryPoint", "entryPoints.status.address", "api", "experimental")),
+        (ROUTES, ("http.routers.sonarr.rule", "http.middlewares.sign-in.basicAuth", "tcp", "udp")),
         (
             SCRAPES,
             ("scrape_configs", "scrape_configs.1", "scrape_configs.1.static_configs", "alerting", "rule_files"),
