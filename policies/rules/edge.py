@@ -117,7 +117,8 @@ class Edge:
 def edges(stack: Stack) -> list[Edge]:
     """What each Traefik of a stack is told."""
     running = runners(stack)
-    found = ((one, _Given(stack, one)) for one in running)
+    carriers = [(one, *_mounts(one)) for one in stack.of("Container")]
+    found = ((one, _Given(carriers, one)) for one in running)
     return [_edge(one, given, running) for one, given in found if _is_gate(one.resource, given)]
 
 
@@ -205,13 +206,12 @@ def _mount_of(path: str, mounted: Iterable[_Mount]) -> _Mount | None:
 class _Given:
     """The files that the stack gives a gate, by their paths in it. `whole` is False where some are not known."""
 
-    def __init__(self, stack: Stack, gate: Runner) -> None:
+    def __init__(self, carriers: Iterable[tuple[Resource, list[_Mount], bool]], gate: Runner) -> None:
         self.mounts, self.whole = _mounts(gate.resource)
         self.at: dict[str, list[tuple[Resource, File]]] = {}
         volumes = {one.volume for one in self.mounts if one.volume}
-        for carrier in stack.of("Container"):
+        for carrier, mounted, known in carriers:
             own = carrier is gate.resource
-            mounted, known = ([], True) if own else _mounts(carrier)
             if not own and not any(one.volume in volumes for one in mounted) and known:
                 continue
             if member(carrier.props, "uploads") is UNKNOWN:
