@@ -67,7 +67,8 @@ def _runner(resource: Resource) -> Runner:
         networks = member(props, "networksAdvanced")
         mounts = [*dicts(member(props, "mounts")), *dicts(member(props, "volumes"))]
     claims: list[tuple[Path, str]] = [(("name",), text) for text in texts(member(props, "name"))]
-    claims += [((*at, "hostname"), text) for text in texts(member(spec, "hostname"))]
+    if not _rides(props):  # there it is that of the namespace, which the provider reads back from the engine
+        claims += [((*at, "hostname"), text) for text in texts(member(spec, "hostname"))]
     hosts: list[tuple[Path, str]] = []
     for index, network in enumerate(networks if isinstance(networks, list) else []):
         aliases = member(network, "aliases")

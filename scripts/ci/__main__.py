@@ -229,7 +229,8 @@ def _plan(given: argparse.Namespace) -> int:
         text = commands.preview(given.stack)
     made = plan.parse(text, given.stack, commands.commit())
     path = plan.write(made, given.folder)
-    say(f"plan: stack {given.stack}: {len(made.operations)} operations, {made.digest[:12]}, in {path}")
+    number = len(made.operations)
+    say(f"plan: stack {given.stack}: {number} operation{'' if number == 1 else 's'}, {made.digest[:12]}, in {path}")
     return 0
 
 

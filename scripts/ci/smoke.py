@@ -116,7 +116,9 @@ class _Connection(http.client.HTTPSConnection):
     def __init__(self, host: str, port: int, context: ssl.SSLContext, connect: tuple[str, int] | None) -> None:
         super().__init__(host, port, timeout=_TIMEOUT, context=context)
         self._tls = context
-        self._where = connect or (host, port)
+        # RFC 6761: a name below localhost is this host, which not every resolver knows.
+        here = host.casefold().rstrip(".").endswith(".localhost")
+        self._where = connect or ("127.0.0.1" if here else host, port)
 
     def connect(self) -> None:
         raw = socket.create_connection(self._where, timeout=_TIMEOUT)

@@ -58,6 +58,13 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
         thread.join()
 
 
+def test_a_name_below_localhost_is_this_host_whatever_the_resolver_says(edge: Edge) -> None:
+    assert edge.way.connect
+    way = smoke.Way(authority=edge.way.authority)
+    one = smoke.ask("sonarr", f"https://sonarr.localhost:{edge.way.connect[1]}/", way)
+    assert one.said.startswith("certificate not trusted: ")  # it is for other names, so it was reached
+
+
 @pytest.mark.parametrize(
     ("status", "well"),
     [(200, True), (302, True), (401, True), (403, True), (404, False), (500, False), (502, False), (503, False)],

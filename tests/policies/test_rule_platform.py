@@ -563,6 +563,12 @@ def test_the_name_of_another_service_is_refused(props: dict[str, Json]) -> None:
         assert (NAMES, name) in own(changed(declared("dev"), name, **props))
 
 
+def test_a_rider_has_the_host_name_of_its_namespace() -> None:
+    """As the provider reads it back from the engine."""
+    stack = changed(declared("dev"), "qbittorrent-container", hostname="vpn")
+    assert {one.rule for one in judged(stack).violations} == set()
+
+
 def test_a_swarm_service_has_one_name_too() -> None:
     for props in (
         {"name": "jellyfin"},
