@@ -182,7 +182,9 @@ def test_a_deployment_follows_its_plan_and_is_followed_by_the_smoke_test() -> No
 def test_the_plan_of_a_deployment_looks_at_the_host() -> None:
     """`ci plan` and `ci deploy` always do (test_plan.py); what is rendered for the reviewer is told to."""
     (made,) = [
-        step["run"] for step in WORKFLOWS["deploy"]["jobs"]["plan"]["steps"] if "run report preview" in step.get("run", "")
+        step["run"]
+        for step in WORKFLOWS["deploy"]["jobs"]["plan"]["steps"]
+        if "run report preview" in step.get("run", "")
     ]
     assert "PULUMI_OPTION_REFRESH=true scripts/run report preview" in made
     assert "--preview preview/preview.json" in made
