@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from policies.rules.props import COMMANDS, ENVIRONMENT, UNKNOWN, Path, Unknown, Value, canonical, safe_name, walk
+from policies.rules.props import COMMANDS, ENVIRONMENT, UNKNOWN, Path, Unknown, Value, canonical, safe_name
 from policies.rules.rule import Resource
 
 _DEEPEST: Final = 60
@@ -123,8 +123,12 @@ def texts(value: Value) -> tuple[str, ...]:
     return tuple(one for one in found if isinstance(one, str))
 
 
-def files(resource: Resource) -> Iterator[File]:
+def files(resource: Resource) -> tuple[File, ...]:
     """What is uploaded into a container; the content of a Swarm config or secret."""
+    return resource.once(_files)
+
+
+def _files(resource: Resource) -> Iterator[File]:
     if resource.kind in ("ServiceConfig", "Secret"):
         name, data = member(resource.props, "name"), member(resource.props, "data")
         yield File(path=("data",), name=_name(name), text=_decoded(data))
@@ -150,9 +154,13 @@ def _name(value: Value) -> str | Unknown:
     return value if isinstance(value, str | Unknown) else ""
 
 
-def settings(resource: Resource) -> Iterator[Setting]:
+def settings(resource: Resource) -> tuple[Setting, ...]:
     """Every setting of a resource, in its environment, its arguments and its files."""
-    for entry in walk(resource.props):
+    return resource.once(_settings)
+
+
+def _settings(resource: Resource) -> Iterator[Setting]:
+    for entry in resource.entries:
         if entry.within & ENVIRONMENT:
             if isinstance(entry.value, str):
                 yield from _variable(entry.path, entry.value, entry.holder)

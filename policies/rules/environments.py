@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
 from policies.rules.configuration import Setting, files, settings, switched_off, switched_on, texts
-from policies.rules.props import COMMANDS, Path, walk
+from policies.rules.props import COMMANDS, Path
 from policies.rules.references import Reference, parse
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
 
@@ -220,7 +220,7 @@ _NAMED_BY_REFERENCE: Final = frozenset({"RemoteImage", "RegistryImage"})
 
 
 def _references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if isinstance(entry.value, str) and (
             entry.key in _REFERENCES
             or (resource.kind in _NAMED_BY_REFERENCE and len(entry.path) == 1 and entry.key == "name")
@@ -246,7 +246,7 @@ def _stand_in(resource: Resource, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path, problem="comes from a registry on the machine itself, as the lab's do", remedy=remedy
             )
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if "labels" not in entry.within:
             continue
         key = entry.path[-1]
@@ -309,7 +309,7 @@ def _remotes(resource: Resource) -> Iterator[tuple[Path, str, str]]:
     """Path, name and address of each server of a tunnel."""
     openvpn = any(
         entry.key in COMMANDS and isinstance(entry.value, str) and "openvpn" in entry.value.casefold()
-        for entry in walk(resource.props)
+        for entry in resource.entries
     )
     for setting in settings(resource):
         if _ENDPOINT.fullmatch(setting.name) or (openvpn and setting.name == "REMOTE"):
@@ -344,7 +344,7 @@ def _named_as_peer(resource: Resource, remedy: str) -> Iterator[Finding]:
     problem = "is the VPN peer of dev"
     if re.fullmatch(rf"{PEER_NAME}(?:-container|-service)?", resource.name):
         yield Finding(path=("name",), problem=problem, remedy=remedy)
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if not isinstance(entry.value, str):
             continue
         name = entry.value.strip().casefold()

@@ -7,7 +7,7 @@ every rule. What one rule forbids does not belong here.
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -25,7 +25,7 @@ from pulumi_policy import (
 
 from policies.rules import exceptions
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import Path, Value, changed, plain, show
+from policies.rules.props import Entry, Path, Value, changed, plain, show, walk
 
 DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
@@ -35,6 +35,8 @@ DEVELOPMENT: Final = "development-stacks"
 
 EXCUSED: Final = "excused"
 """The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
+
+T = TypeVar("T")
 
 Config = Mapping[str, Value]
 """A rule's own configuration, as the engine hands it over."""
@@ -63,6 +65,22 @@ class Resource:
     def kind(self) -> str:
         """The last part of the type, such as Container."""
         return self.type.rpartition(":")[2]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every value below its inputs, holders before what they hold."""
+        return self.once(_entries)
+
+    def once(self, find: Callable[["Resource"], Iterable[T]]) -> tuple[T, ...]:
+        """What `find` finds in this resource, looked for once however many rules ask."""
+        found: dict[object, tuple[T, ...]] = self.__dict__.setdefault("_found", {})
+        if find not in found:
+            found[find] = tuple(find(self))
+        return found[find]
+
+
+def _entries(resource: Resource) -> Iterator[Entry]:
+    return walk(resource.props)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -247,7 +247,7 @@ def _family_rule(judge: Callable[[Literal], str]) -> Callable[[Resource, Config]
         if resource.type == "docker:index/secret:Secret":
             return
         told: list[Path] = []
-        for literal in _literals(resource):
+        for literal in resource.once(_literals):
             # Arguments are judged one by one, then as one line; what was said of one is not said of the line.
             if any(path[: len(literal.path)] == literal.path for path in told):
                 continue

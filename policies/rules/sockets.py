@@ -26,6 +26,7 @@ business.
 import re
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -92,6 +93,7 @@ class Reach(Enum):
     PIPE = "is a named pipe of a container engine"
 
 
+@lru_cache(maxsize=4096)
 def reach(path: str) -> Reach | None:
     """What mounting the host path `path` would give away, or None."""
     text = path.strip().casefold()
@@ -127,7 +129,7 @@ _HOST_VARIABLES: Final = frozenset({"DOCKER_HOST", "CONTAINER_HOST", "CONTAINERD
 
 
 def _judge(resource: Resource, _config: Config) -> Iterator[Finding]:
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if entry.key == "fromcontainer" and entry.value not in (None, ""):
             yield Finding(
                 path=entry.path,
@@ -320,7 +322,7 @@ def _judge_tcp(resource: Resource, _config: Config) -> Iterator[Finding]:
     for path, ports in _published(resource.props):
         if 2375 in ports:
             yield Finding(path=path, problem=problem, remedy=advice)
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if entry.key in ARGUMENTS and isinstance(entry.value, str) and _PUBLISHES.search(entry.value):
             yield Finding(path=entry.path, problem=problem, remedy=advice)
 
@@ -376,7 +378,7 @@ def _judge_address(resource: Resource, _config: Config) -> Iterator[Finding]:
         if host or (_URL_NAME.fullmatch(setting.name) and _REMOTE.search(setting.value)):
             told.append(setting.path)
             yield Finding(path=setting.path, problem=problem, remedy=remedy, note=setting.note)
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         argument = bool(entry.within & ARGUMENTS) and not entry.within & ENVIRONMENT
         if not isinstance(entry.value, str) or not (argument or entry.within & ENVIRONMENT) or (argument and serves):
             continue
@@ -386,7 +388,7 @@ def _judge_address(resource: Resource, _config: Config) -> Iterator[Finding]:
             note = safe_name(proxies.pair(entry, entry.value)[0]) if entry.within & ENVIRONMENT else ""
             told.append(entry.path)
             yield Finding(path=entry.path, problem=problem, remedy=remedy, note=note or "")
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if serves or entry.key not in ARGUMENTS or not (entry.holder or isinstance(entry.value, list)):
             continue
         # What was said of an argument is not said of the line.
@@ -406,7 +408,7 @@ def _is_proxy(resource: Resource) -> bool:
     """Whether a container or service binds an engine's socket, or its image is called a socket proxy."""
     if resource.kind not in ("Container", "Service"):
         return False
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         if not isinstance(entry.value, str):
             continue
         if entry.key == "image" and proxies.known_proxy(entry.value):
@@ -433,7 +435,7 @@ def _judge_reachable(resource: Resource, _config: Config) -> Iterator[Finding]:
     if not _is_proxy(resource):
         return
     remedy = "Give it one internal network, which it shares with its consumer alone"
-    for entry in walk(resource.props):
+    for entry in resource.entries:
         value = entry.value
         if entry.within & _TEXTS:
             continue

@@ -20,7 +20,7 @@ from pulumi_policy import Severity
 
 from policies.rules.configuration import Setting, files, member, settings, switched_off, switched_on, texts
 from policies.rules.containers import items, mounts, specs
-from policies.rules.props import ENVIRONMENT, UNKNOWN, Path, Value, canonical, walk
+from policies.rules.props import ENVIRONMENT, UNKNOWN, Path, Value, canonical
 from policies.rules.references import parse
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, texts_setting
 
@@ -281,7 +281,7 @@ def _firewall(resource: Resource, config: Config) -> Iterator[Finding]:
                 problem="has a line for the firewall that does more than drop packets",
                 remedy="Leave only lines that begin with iptables -I or -A and end in -j DROP or REJECT",
             )
-    given = list(settings(resource))
+    given = settings(resource)
     gateway = _gateway(resource, given, config)
     if gateway or _seed(resource, config):
         yield from _unmet(_FIREWALL, given, resource, config)
@@ -354,7 +354,7 @@ def _other_programs(resource: Resource) -> Iterator[Finding]:
 
 
 def _everything_inside(resource: Resource, config: Config) -> Iterator[Finding]:
-    given = list(settings(resource))
+    given = settings(resource)
     gateway = _gateway(resource, given, config)
     if not gateway and not _seed(resource, config):
         return
@@ -382,7 +382,7 @@ def _everything_inside(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 def _without_role(resource: Resource) -> Iterator[Finding]:
-    if any(entry.within & ENVIRONMENT and entry.value is UNKNOWN for entry in walk(resource.props)):
+    if any(entry.within & ENVIRONMENT and entry.value is UNKNOWN for entry in resource.entries):
         return  # it may be there
     for spec in specs(resource):
         path: Path = (*spec.path, "env" if spec.swarm else "envs")

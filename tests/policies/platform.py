@@ -9,7 +9,6 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from policies.config import PackConfig, configure, read
 from policies.judge import Report
 from policies.judge import judge as judge_stack
 from policies.rules import RULES
@@ -17,6 +16,7 @@ from policies.rules.props import plain
 from policies.rules.rule import Resource, Rule, Stack
 from tests.components.recorder import Recorder, Registered
 from tests.components.stacks import built
+from tests.policies.harness import pack_config
 
 
 def resource(registered: Registered, stack: str) -> Resource:
@@ -69,9 +69,4 @@ def changed(stack: Stack, resource: str, **props: object) -> Stack:
 
 def judged(stack: Stack, rules: Sequence[Rule] = RULES) -> Report:
     """What the pack, or these rules of it, say of a stack, under its own configuration."""
-    return judge_stack(stack, rules, _configured(stack.name))
-
-
-@functools.cache
-def _configured(stack: str) -> PackConfig:
-    return configure(read(), RULES, stack)
+    return judge_stack(stack, rules, pack_config(stack.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -243,7 +244,7 @@ def riding(mode: str, *sources: str) -> Stack:
     stack = declared("dev")
     made = {"networkMode": frozenset(sources)} if sources else {}
     changed_one = (
-        Resource(**{**vars(one), "sources": made, "props": {**one.props, "networkMode": mode}})
+        replace(one, sources=made, props={**one.props, "networkMode": mode})
         if one.name == "qbittorrent-container"
         else one
         for one in stack.resources

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from policies.config import configure, read
 from policies.rules import RULES, proxies, secrets, sockets
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
@@ -1115,7 +1114,7 @@ def _on(*networks: Json) -> Json:
 def consumers(*resources: Resource) -> list[str]:
     """What the stack rule says, by the names of the resources."""
     stack = Stack(name="dev", resources=resources)
-    config = configure(read(), RULES, "dev").rules[CONSUMERS]
+    config = harness.pack_config("dev").rules[CONSUMERS]
     rule = next(rule for rule in RULES if rule.name == CONSUMERS)
     verdicts = [verdict for verdict in rule.verdicts(stack, config) if verdict.refused]
     assert all(verdict.resource for verdict in verdicts)
