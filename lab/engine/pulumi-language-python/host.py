@@ -282,9 +282,9 @@ def main() -> int:
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+    parent = os.getppid()  # before the engine hears of us: it may be killed as soon as it does
     print(port, flush=True)
 
-    parent = os.getppid()
     while not done.wait(1.0):
         if os.getppid() != parent:  # the engine was killed
             break
