@@ -101,7 +101,7 @@ def _lines(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    """A line that holds a secret: `NAME=[secret]`, or an address alone where only that is one."""
+    """A line that holds a secret: the name and the mask, or the mask for an address alone where only that is one."""
     found = _SET.fullmatch(text)
     if found and literals.named_secret(found["name"], found["value"]) and not literals.looks_secret(found["name"]):
         return found["start"] + MASK

