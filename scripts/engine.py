@@ -235,6 +235,7 @@ def _levels(files: stack.StackFiles) -> Path | None:
     if not levels:
         return None
     file = files.directory / "policy-levels.json"
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # a stack that a team shares has none of its own
     stack.replace(file, json.dumps(levels, indent=2) + "\n")
     return file
 

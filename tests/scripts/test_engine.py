@@ -142,6 +142,8 @@ def test_other_levels_of_the_policies_reach_the_engine(
     given = module.open_stack(paths, "dev").environment["PULUMI_OPTION_POLICY_PACK_CONFIG"]
     levels = json.loads(Path(given).read_text(encoding="utf-8"))
     assert levels == {"memory-limit": "advisory", "log-rotation": "remediate"}
+    shared = replace(engine.files, shared=True, directory=tmp_path / "nobody" / "was-here")
+    assert module._levels(shared) == tmp_path / "nobody" / "was-here" / "policy-levels.json"
 
 
 def test_a_mistake_in_the_packs_configuration_is_said_before_anything_runs(
