@@ -52,6 +52,11 @@ def table(value: Value) -> Mapping[str, Value]:
     return value if isinstance(value, dict) else {}
 
 
+def text_of(value: Value) -> str:
+    """A text; empty for anything else."""
+    return value if isinstance(value, str) else ""
+
+
 def items(value: Value) -> list[Value]:
     """A list; a single object or text counts as a list of one, anything else as none."""
     if isinstance(value, list):
@@ -108,10 +113,10 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
         entry = table(item)
         yield Mounted(
             path=(*spec.path, "mounts", index, "source"),
-            source=_text(entry.get("source")),
-            target=_text(entry.get("target")),
-            kind=_text(entry.get("type")).strip().casefold(),
-            propagation=_text(table(entry.get("bindOptions")).get("propagation")).strip().casefold(),
+            source=text_of(entry.get("source")),
+            target=text_of(entry.get("target")),
+            kind=text_of(entry.get("type")).strip().casefold(),
+            propagation=text_of(table(entry.get("bindOptions")).get("propagation")).strip().casefold(),
             read_only=UNKNOWN if item is UNKNOWN else entry.get("readOnly"),
             options=table(entry.get("volumeOptions")),
             unknown=UNKNOWN in (item, entry.get("source"), entry.get("type")),
@@ -132,11 +137,11 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
             continue
         entry = table(item)
         key = "hostPath" if entry.get("hostPath") else "volumeName"
-        source = _text(entry.get(key))
+        source = text_of(entry.get(key))
         yield Mounted(
             path=(*spec.path, "volumes", index, key),
             source=source,
-            target=_text(entry.get("containerPath")),
+            target=text_of(entry.get("containerPath")),
             kind="bind" if key == "hostPath" or source.startswith("/") else "volume",
             propagation="",
             read_only=UNKNOWN if item is UNKNOWN else entry.get("readOnly"),
@@ -145,7 +150,3 @@ def mounts(spec: Spec) -> Iterator[Mounted]:
 
 
 _PROPAGATIONS: Final = frozenset({"shared", "rshared", "slave", "rslave", "private", "rprivate"})
-
-
-def _text(value: Value) -> str:
-    return value if isinstance(value, str) else ""

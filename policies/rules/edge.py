@@ -13,10 +13,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from policies.rules.configuration import File, UnreadableError, files, member, members, settings, texts
-from policies.rules.containers import mounts, number, specs
+from policies.rules.containers import mounts, number, specs, text_of
 from policies.rules.props import UNKNOWN, Path, Value, walk
 from policies.rules.rule import Finding, Resource, Stack
-from policies.rules.runners import Document, Runner, dicts, folded, runners, text_of
+from policies.rules.runners import Document, Runner, dicts, folded, runners
 
 _PROTOCOLS: Final = ("http", "tcp", "udp")
 _PARTS: Final = ("routers", "services", "middlewares")

@@ -326,7 +326,7 @@ def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
     remedy = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
     peers = texts(config.get("images"))
     for path, reference in _references(resource):
-        if any(reference.repository == one or reference.repository.endswith(f"/{one}") for one in peers):
+        if any(map(reference.ends_in, peers)):
             yield Finding(path=path, problem="is a VPN server of one's own, which hides nothing", remedy=remedy)
     if resource.kind in ("Container", "Service"):
         yield from islice(_named_as_peer(resource, remedy), 1)

@@ -6,7 +6,7 @@ a reference and not as an id, which is content by itself. What is built on the s
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pulumi_policy import Severity
@@ -83,7 +83,7 @@ RETIRED: Final[Mapping[str, str]] = {
 
 def _retired(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
     for repository, why in RETIRED.items():
-        if reference.repository == repository or reference.repository.endswith(f"/{repository}"):
+        if reference.ends_in(repository):
             yield f"has no upstream any more: {why}", "Take another one"
 
 
@@ -107,9 +107,7 @@ def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
         named: list[Value] = [image] if isinstance(image, str) and not is_id(image) else []
         named += [pulled.get(source) for source in one.sources.get("image", frozenset()) if source in pulled]
         unknown = UNKNOWN in named or (image is UNKNOWN and not named)
-        right = named and all(
-            isinstance(text, str) and any(_runs(parse(text), repository) for repository in allowed) for text in named
-        )
+        right = named and all(isinstance(text, str) and _one_of(parse(text), allowed) for text in named)
         if not right and not unknown:
             yield Finding(
                 path=("image",),
@@ -119,8 +117,8 @@ def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
             )
 
 
-def _runs(reference: Reference, repository: str) -> bool:
-    return reference.is_of(repository) or reference.repository.endswith(f"/{repository}")  # of a mirror
+def _one_of(reference: Reference, repositories: Iterable[str]) -> bool:
+    return any(reference.is_of(one) or reference.ends_in(one) for one in repositories)
 
 
 RULES: Final = (

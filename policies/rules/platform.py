@@ -17,10 +17,11 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import UnreadableError, files, member, texts
+from policies.rules.containers import text_of
 from policies.rules.edge import Edge, Router, edges, host, host_and_port, there
 from policies.rules.props import Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
-from policies.rules.runners import Document, Runner, documents, folded, readers, runners, text_of
+from policies.rules.runners import Document, Runner, documents, folded, readers, runners
 
 PLATFORM: Final = "nexus:platform:Platform"
 """The component of the whole platform: a stack that has it must have routes and scrape targets."""

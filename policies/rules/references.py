@@ -31,6 +31,10 @@ class Reference:
             self.registry == wanted.registry or not _names_registry(repository)
         )
 
+    def ends_in(self, repository: str) -> bool:
+        """Whether it is that repository, by itself or below the name of a mirror, on whichever registry."""
+        return self.repository == repository or self.repository.endswith(f"/{repository}")
+
 
 def parse(text: str) -> Reference:
     """The parts of a reference, as the engine reads it: no registry means Docker Hub, no path `library/`."""

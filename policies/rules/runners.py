@@ -47,11 +47,6 @@ def folded(name: str) -> str:
     return name.strip().rstrip(".").casefold()
 
 
-def text_of(value: Value) -> str:
-    """A text; empty for anything else."""
-    return value if isinstance(value, str) else ""
-
-
 def _runner(resource: Resource) -> Runner:
     props: Value = resource.props
     at: Path = ()

@@ -81,7 +81,7 @@ def measure(engine: Engine, runs: int) -> Previews:
 
 def _contenders(engine: Engine, export: Mapping[str, Json], scratch: Path) -> Iterator[Contender]:
     """The four of them, in the order in which they take turns."""
-    shared = _without(_without(engine.environment, "PULUMI_OPTION_POLICY_PACK"), "PULUMI_OPTION_POLICY_PACK_CONFIG")
+    shared = _without(engine.environment, "PULUMI_OPTION_POLICY_PACK", "PULUMI_OPTION_POLICY_PACK_CONFIG")
     elsewhere = {
         **_without(shared, "PULUMI_OPTION_CONFIG_FILE"),
         "PULUMI_BACKEND_URL": f"file://{scratch / 'backend'}",
@@ -153,5 +153,5 @@ def _last(seconds: Mapping[str, Sequence[float]]) -> str:
     return ", ".join(f"{name} {values[-1]:.1f} s" for name, values in seconds.items())
 
 
-def _without(environment: Mapping[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if key != name}
+def _without(environment: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if key not in names}

@@ -109,6 +109,7 @@ def project(environment: dict[str, str], tmp_path: Path, request: pytest.Fixture
     """The program that the test's parameter names."""
     directory = tmp_path / "program"
     shutil.copytree(PROGRAMS / request.param, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROGRAMS / "hardened.py", directory)
     # The project's name is part of the backend's paths: one for each program.
     (directory / "Pulumi.yaml").write_text(
         f"name: policy-test-{request.param}\n"

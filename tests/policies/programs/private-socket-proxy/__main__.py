@@ -1,34 +1,10 @@
 """Breaks `private-socket-proxy`: a proxy that lets everybody in."""
 
-import pulumi_docker as docker
+from hardened import container
 
-docker.Container(
+container(
     "proxy",
     name="nexus-policy-test-proxy",
     image="docker.io/wollomatic/socket-proxy:1.13.1@sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
     command=["-listenip=0.0.0.0", "-allowfrom=0.0.0.0/0", "-allowGET=/version", "-loglevel=info"],
-    user="65534:65534",
-    network_mode="none",
-    read_only=True,
-    capabilities={"drops": ["ALL"]},
-    security_opts=["no-new-privileges:true"],
-    init=True,
-    memory=64,
-    memory_swap=64,
-    cpus="0.5",
-    ulimits=[{"name": "nproc", "soft": 64, "hard": 64}],
-    log_driver="json-file",
-    log_opts={"max-file": "3", "max-size": "10m"},
-    restart="unless-stopped",
-    wait=True,
-    must_run=True,
-    healthcheck={
-        "tests": ["CMD", "test", "-e", "/tmp"],
-        "interval": "10s",
-        "timeout": "5s",
-        "start_period": "10s",
-        "retries": 3,
-    },
-    stop_timeout=15,
-    destroy_grace_seconds=15,
 )
