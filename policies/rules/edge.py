@@ -8,7 +8,7 @@ no rule sees, is a fault. No rule is here.
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -114,12 +114,16 @@ class Edge:
         return nowhere and bool(parts) and all(_to_tls(one) for one in parts)
 
 
-def edges(stack: Stack) -> list[Edge]:
+def edges(stack: Stack) -> tuple[Edge, ...]:
     """What each Traefik of a stack is told."""
+    return stack.once(_edges)
+
+
+def _edges(stack: Stack) -> Iterator[Edge]:
     running = runners(stack)
     carriers = [(one, *_mounts(one)) for one in stack.of("Container")]
     found = ((one, _Given(carriers, one)) for one in running)
-    return [_edge(one, given, running) for one, given in found if _is_gate(one.resource, given)]
+    return (_edge(one, given, running) for one, given in found if _is_gate(one.resource, given))
 
 
 def host_and_port(address: str) -> str:
@@ -177,13 +181,19 @@ def _within(path: str, directory: str) -> str | None:
     return path[len(start) :] if path.startswith(start) else None
 
 
-def _mounts(resource: Resource) -> tuple[list[_Mount], bool]:
+def _mounts(resource: Resource) -> tuple[tuple[_Mount, ...], bool]:
     """What a resource mounts, and whether all of it is known."""
-    found: list[_Mount] = []
-    known = True
+    return resource.once(_mounted), all(resource.once(_knows_mounts))
+
+
+def _knows_mounts(resource: Resource) -> Iterator[bool]:
     for spec in specs(resource):
         for key in ("mounts", "volumes"):
-            known = known and not any(one.value is UNKNOWN for one in walk({key: spec.props.get(key)}))
+            yield not any(one.value is UNKNOWN for one in walk({key: spec.props.get(key)}))
+
+
+def _mounted(resource: Resource) -> Iterator[_Mount]:
+    for spec in specs(resource):
         for one in mounts(spec):
             raw: Value = resource.props
             for step in one.path[:-1]:
@@ -193,8 +203,7 @@ def _mounts(resource: Resource) -> tuple[list[_Mount], bool]:
                     raw = member(raw, step)
             below = text_of(member(member(raw, "volumeOptions"), "subpath"))
             volume = one.source if one.kind != "bind" else ""
-            found.append(_Mount(target=_clean(one.target), volume=volume, below=_clean(f"/{below}")))
-    return found, known
+            yield _Mount(target=_clean(one.target), volume=volume, below=_clean(f"/{below}"))
 
 
 def _mount_of(path: str, mounted: Iterable[_Mount]) -> _Mount | None:
@@ -206,7 +215,7 @@ def _mount_of(path: str, mounted: Iterable[_Mount]) -> _Mount | None:
 class _Given:
     """The files that the stack gives a gate, by their paths in it. `whole` is False where some are not known."""
 
-    def __init__(self, carriers: Iterable[tuple[Resource, list[_Mount], bool]], gate: Runner) -> None:
+    def __init__(self, carriers: Iterable[tuple[Resource, tuple[_Mount, ...], bool]], gate: Runner) -> None:
         self.mounts, self.whole = _mounts(gate.resource)
         self.at: dict[str, list[tuple[Resource, File]]] = {}
         volumes = {one.volume for one in self.mounts if one.volume}
@@ -222,7 +231,7 @@ class _Given:
                 for path in (_clean(text_of(file.name)),) if own else self._seen(_clean(text_of(file.name)), mounted):
                     self.at.setdefault(path, []).append((carrier, file))
 
-    def _seen(self, path: str, mounted: list[_Mount]) -> Iterator[str]:
+    def _seen(self, path: str, mounted: Iterable[_Mount]) -> Iterator[str]:
         """Where the gate sees what a carrier writes to a path."""
         of_carrier = _mount_of(path, mounted)
         if of_carrier is None or not of_carrier.volume:
@@ -274,7 +283,6 @@ def _words(resource: Resource) -> list[str] | None:
 
 def _switches(resource: Resource) -> list[Finding]:
     """Settings of Traefik's in the environment."""
-    bare = replace(resource, props={key: value for key, value in resource.props.items() if key != "uploads"})
     return [
         Finding(
             path=one.path,
@@ -283,8 +291,8 @@ def _switches(resource: Resource) -> list[Finding]:
             note=one.note,
             resource=resource,
         )
-        for one in settings(bare)
-        if one.called.upper().startswith("TRAEFIK_")
+        for one in settings(resource)
+        if one.path[0] != "uploads" and one.called.upper().startswith("TRAEFIK_")
     ]
 
 
@@ -321,8 +329,8 @@ class _Reading:
     def read(self, name: str) -> tuple[bool, Document | None]:
         """Whether the stack gives the gate a file at a path, and its document where that can be read."""
         found = self.given.at.get(_clean(name), [])
-        for resource, file in found[1:]:
-            self.fault(file.path, "is a second file at a path that Traefik reads", "Give it once", resource)
+        for resource, file in found if len(found) > 1 else ():
+            self.fault(file.path, "is one of two files at a path that Traefik reads", "Give it once", resource)
         if not found:
             return False, None
         resource, file = found[0]
@@ -446,7 +454,7 @@ def _published(gate: Resource, points: Mapping[str, Value], name: Value) -> bool
     return port in internal
 
 
-def _edge(gate: Runner, given: _Given, running: list[Runner]) -> Edge:
+def _edge(gate: Runner, given: _Given, running: tuple[Runner, ...]) -> Edge:
     reading = _Reading(gate.resource, given)
     static = reading.started()
     if static is not None:
@@ -459,29 +467,30 @@ def _edge(gate: Runner, given: _Given, running: list[Runner]) -> Edge:
     routers: list[Router] = []
     middlewares: dict[str, Value] = {}
     services: dict[tuple[str, str], Value] = {}
-    names: set[tuple[str, str, str]] = set()
+    named: dict[tuple[str, str, str], list[tuple[Path, Resource]]] = {}
     for document in dynamic:
         for protocol in _PROTOCOLS:
             part = member(document.data, protocol)
             for kind in _PARTS:
                 for name, value in members(part, kind):
                     path = (*document.file.path, protocol, kind, name)
-                    if (protocol, kind, name) in names:
-                        reading.fault(path, "is there twice", "Give each a name of its own", document.resource)
-                    names.add((protocol, kind, name))
+                    named.setdefault((protocol, kind, name), []).append((path, document.resource))
                     if kind == "routers":
                         routers.append(Router(document=document, path=path, protocol=protocol, name=name, data=value))
                     elif kind == "services":
                         services[protocol, name] = value
                     elif protocol == "http":
                         middlewares[name] = value
+    for places in named.values():
+        for path, resource in places if len(places) > 1 else ():
+            reading.fault(path, "is there twice", "Give each a name of its own", resource)
     return Edge(
         gate=gate,
         routers=tuple(routers),
         middlewares=middlewares,
         services=services,
         entry_points={name: value for one in statics for name, value in members(one.data, "entryPoints")},
-        running=tuple(running),
+        running=running,
         faults=tuple(reading.faults),
         whole=reading.whole,
     )

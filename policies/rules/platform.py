@@ -261,7 +261,7 @@ def watch(stack: Stack) -> Watch:
     found, whole = documents(stack)
     return Watch(
         documents=tuple(one for one in found if isinstance(member(one.data, "scrape_configs"), list)),
-        running=tuple(runners(stack)),
+        running=runners(stack),
         whole=whole,
     )
 
@@ -361,6 +361,16 @@ def _readable(resource: Resource, _config: Config) -> Iterator[Finding]:
             )
 
 
+def _by_name(found: Iterable[tuple[str, Runner]]) -> dict[str, list[Runner]]:
+    """What has each name, each once."""
+    named: dict[str, list[Runner]] = {}
+    for name, runner in found:
+        holders = named.setdefault(name, [])
+        if not any(one is runner for one in holders):
+            holders.append(runner)
+    return named
+
+
 def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for one in stack.resources:
@@ -372,28 +382,29 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
                 resource=one,
             )
         seen.add((one.type, one.name))
+    # The order of a stack's resources is another each time: where nobody's own name tells whose a name is, all that
+    # have it are named.
     running = runners(stack)
-    holders: dict[str, Runner] = {}
+    owners = _by_name((folded(runner.own), runner) for runner in running)
+    claimants = _by_name((name, runner) for runner in running for _, name in runner.claims)
     for runner in running:
-        if holders.setdefault(folded(runner.own), runner) is not runner:
+        if owners[folded(runner.own)] != [runner]:
             yield Finding(
                 path=(),
-                problem="is a second service of one name",
+                problem="is one of two services of one name",
                 remedy="Give it a name of its own",
                 resource=runner.resource,
             )
-    for runner in running:
         for path, name in runner.claims:
-            if holders.setdefault(name, runner) is not runner:
+            if owners.get(name, claimants[name]) != [runner]:
                 yield Finding(
                     path=path,
                     problem="is the name of another service, whose requests would come here",
                     remedy="Give each service its own name alone",
                     resource=runner.resource,
                 )
-    for runner in running:
         for path, name in runner.hosts:
-            if holders.get(name, runner) is not runner:
+            if owners.get(name, claimants.get(name, [runner])) != [runner]:
                 yield Finding(
                     path=path,
                     problem="leads the name of another service elsewhere",

@@ -6,11 +6,10 @@ work on ordinary dictionaries and lists. What a rule forbids does not belong her
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from pulumi_policy import Secret
 from pulumi_policy import proxy as sdk
@@ -113,8 +112,7 @@ def canonical(key: str | int) -> str:
     return re.sub(r"[^a-z0-9]", "", str(key).casefold())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One value below a resource's inputs. `holder` is the mapping that holds it, empty for an item of a list.
 
     `key` is the canonical spelling of the nearest property name (that of the list, for an item of a list), `within`
@@ -128,18 +126,26 @@ class Entry:
     within: frozenset[str]
 
 
-def walk(value: Value, path: Path = (), key: str = "", within: frozenset[str] = frozenset()) -> Iterator[Entry]:
+def walk(value: Value) -> list[Entry]:
     """Every value below `value`, holders before what they hold."""
+    found: list[Entry] = []
+    _walk(value, (), "", frozenset(), found)
+    return found
+
+
+def _walk(value: Value, path: Path, key: str, within: frozenset[str], found: list[Entry]) -> None:
     if isinstance(value, dict):
         for name, member in value.items():
             inner = canonical(name)
             names = within | {inner}
-            yield Entry(path=(*path, name), value=member, holder=value, key=inner, within=names)
-            yield from walk(member, (*path, name), inner, names)
+            found.append(Entry((*path, name), member, value, inner, names))
+            if isinstance(member, dict | list):
+                _walk(member, (*path, name), inner, names, found)
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            yield Entry(path=(*path, index), value=member, holder={}, key=key, within=within)
-            yield from walk(member, (*path, index), key, within)
+            found.append(Entry((*path, index), member, {}, key, within))
+            if isinstance(member, dict | list):
+                _walk(member, (*path, index), key, within, found)
 
 
 def show(path: Path) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from policies.rules.props import ARGUMENTS, ENVIRONMENT, LABELS, Entry, Path, Value, walk
+from policies.rules.props import ARGUMENTS, ENVIRONMENT, LABELS, Entry, Path, Value
+from policies.rules.rule import Resource
 
 _REPOSITORY: Final = re.compile(
     r"(?:^|/)(?:[\w.-]*socket-?proxy[\w.-]*|tecnativa/docker-socket-proxy|[\w.-]*dockersocket[\w.-]*)(?=[:@]|$)",
@@ -84,9 +85,9 @@ def pair(entry: Entry, text: str) -> tuple[str, str]:
     return (called if isinstance(called, str) else str(entry.path[-1])), text
 
 
-def options(props: Value) -> Iterator[Option]:
+def options(resource: Resource) -> Iterator[Option]:
     """The flags and variables of a container."""
-    for entry in walk(props):
+    for entry in resource.entries:
         if entry.within & ENVIRONMENT:
             if isinstance(entry.value, str):
                 name, value = pair(entry, entry.value)
@@ -95,16 +96,16 @@ def options(props: Value) -> Iterator[Option]:
             yield from _flags(entry.path, entry.value)
 
 
-def grants(props: Value) -> Iterator[tuple[Path, str, str]]:
+def grants(resource: Resource) -> Iterator[tuple[Path, str, str]]:
     """What a proxy lets pass that a reader has no need of: where, the problem, and the option's name."""
-    for option in options(props):
+    for option in options(resource):
         if problem := _granted(option) or _switched(option):
             yield option.path, problem, option.name
 
 
-def label_grants(props: Value) -> Iterator[tuple[Path, str, str]]:
+def label_grants(resource: Resource) -> Iterator[tuple[Path, str, str]]:
     """The same, of the labels by which a container grants itself requests to a proxy that reads them."""
-    for entry in walk(props):
+    for entry in resource.entries:
         if not entry.within & LABELS or not isinstance(entry.value, str):
             continue
         name, value = pair(entry, entry.value)

@@ -7,7 +7,7 @@ every rule. What one rule forbids does not belong here.
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -47,8 +47,19 @@ def texts_setting(description: str, default: Sequence[str] = ()) -> dict[str, An
     return {"type": "array", "items": {"type": "string"}, "default": list(default), "description": description}
 
 
+class _Once:
+    """What is judged never changes, so what is found in it is looked for once."""
+
+    def once(self, find: Callable[[Self], Iterable[T]]) -> tuple[T, ...]:
+        """What `find` finds in this, looked for once however many rules ask."""
+        found: dict[object, tuple[T, ...]] = self.__dict__.setdefault("_found", {})
+        if find not in found:
+            found[find] = tuple(find(self))
+        return found[find]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Resource:
+class Resource(_Once):
     """One resource of a stack. `name` is the logical name, `stack` the stack's; `parent` is a URN or empty."""
 
     type: str
@@ -71,20 +82,13 @@ class Resource:
         """Every value below its inputs, holders before what they hold."""
         return self.once(_entries)
 
-    def once(self, find: Callable[["Resource"], Iterable[T]]) -> tuple[T, ...]:
-        """What `find` finds in this resource, looked for once however many rules ask."""
-        found: dict[object, tuple[T, ...]] = self.__dict__.setdefault("_found", {})
-        if find not in found:
-            found[find] = tuple(find(self))
-        return found[find]
 
-
-def _entries(resource: Resource) -> Iterator[Entry]:
+def _entries(resource: Resource) -> list[Entry]:
     return walk(resource.props)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class Stack(_Once):
     """Every resource of a stack, providers and components included."""
 
     name: str
@@ -185,18 +189,20 @@ class Rule:
 
     def verdicts(self, stack: Stack, config: Config, today: date | None = None) -> Iterator[Verdict]:
         """What the rule says of a whole stack, the excused included, each place once. `today` is for tests."""
+        whole = self._with_defaults(config)
         if self.judge is not None:
             for resource in stack.resources:
-                yield from self._of_resource(self.judge, resource, config, today)
+                if resource.type.startswith(self.types):
+                    yield from self._excused(self.judge(resource, whole), resource, config, today)
         if self.judge_stack is not None:
-            findings = self.judge_stack(stack, self._with_defaults(config))
-            yield from self._excused(findings, None, config, today)
+            yield from self._excused(self.judge_stack(stack, whole), None, config, today)
 
     def mend(self, resource: Resource, config: Config, today: date | None = None) -> Mapping[str, Value]:
         """The properties that the remedy changes in a resource with a violation. `today` is for tests."""
         if self.remedy is None or self.judge is None:
             return {}
-        if not any(one.refused for one in self._of_resource(self.judge, resource, config, today)):
+        alone = Stack(name=resource.stack, resources=(resource,))
+        if not any(one.refused for one in self.verdicts(alone, config, today)):
             return {}
         return self.remedy(resource, self._with_defaults(config))
 
@@ -246,10 +252,6 @@ class Rule:
             if verdict.refused:
                 report(verdict.message, verdict.resource.urn if verdict.resource else None)
 
-    def _of_resource(self, judge: Judge, resource: Resource, config: Config, today: date | None) -> Iterator[Verdict]:
-        if resource.type.startswith(self.types):
-            yield from self._excused(judge(resource, self._with_defaults(config)), resource, config, today)
-
     def _with_defaults(self, config: Config) -> Config:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
         return {**defaults, **config}
@@ -258,7 +260,6 @@ class Rule:
         self, findings: Iterable[Finding], resource: Resource | None, config: Config, today: date | None
     ) -> Iterator[Verdict]:
         today = today or datetime.now(UTC).date()
-        allowed = exceptions.exceptions(config)
         told: set[tuple[str, Path]] = set()
         for finding in findings:
             about = finding.resource or resource
@@ -270,7 +271,7 @@ class Rule:
                 rule=self.name,
                 resource=about,
                 finding=finding,
-                exception=_longest(allowed, about, finding),
+                exception=_longest(exceptions.exceptions(config), about, finding),
                 today=today,
             )
 

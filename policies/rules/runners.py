@@ -4,7 +4,7 @@ No rule belongs here.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from policies.rules.configuration import File, UnreadableError, files, member, texts
@@ -48,6 +48,10 @@ def folded(name: str) -> str:
 
 
 def _runner(resource: Resource) -> Runner:
+    return resource.once(_read)[0]
+
+
+def _read(resource: Resource) -> Iterator[Runner]:
     props: Value = resource.props
     at: Path = ()
     on_path: Path = ("networksAdvanced",)
@@ -73,7 +77,7 @@ def _runner(resource: Resource) -> Runner:
     for index, host in enumerate(listed if isinstance(listed, list) else []):
         hosts += [((*at, "hosts", index, "host"), text) for text in texts(member(host, "host"))]
     on = [member(network, "name") for network in dicts(networks)]
-    return Runner(
+    yield Runner(
         resource=resource,
         own=re.sub("-(?:container|service)$", "", resource.name),
         claims=tuple((path, folded(text)) for path, text in claims if folded(text)),
@@ -98,10 +102,14 @@ def dicts(value: Value) -> list[dict[str, Value]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def runners(stack: Stack) -> list[Runner]:
+def runners(stack: Stack) -> tuple[Runner, ...]:
     """Everything of the stack that keeps running."""
+    return stack.once(_runners)
+
+
+def _runners(stack: Stack) -> Iterator[Runner]:
     found = (one for one in stack.of("Container") if not one_shot(one.props))
-    return [_runner(one) for one in (*found, *stack.of("Service"))]
+    return (_runner(one) for one in (*found, *stack.of("Service")))
 
 
 @dataclass(frozen=True, kw_only=True)

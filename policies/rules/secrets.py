@@ -30,6 +30,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pulumi_policy import Severity
@@ -58,6 +59,8 @@ _MEANT_FOR_SECRETS: Final = frozenset({"auth", "authconfig", "registry"})
 _SECRET_FOLDERS: Final = ("/run/secrets/", "/var/run/secrets/")
 # What `pulumi policy analyze` shows for a secret of an exported state.
 _MASKED: Final = "[secret]"
+_REMEMBERED: Final = 2048
+"""Literals that are judged once, however many rules ask and resources have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +91,10 @@ def _literals(resource: Resource) -> Iterator[Literal]:
     contents = tuple(_contents(resource))
     inside = {file.path for file in contents}
     meant = {file.path[:2] for file in contents if _meant_for_secrets(file)}
-    judged = {name: value for name, value in resource.props.items() if canonical(name) not in _MEANT_FOR_SECRETS}
-    for entry in walk(judged):
-        if entry.path in inside or (entry.path[0] == "build" and "authconfigs" in entry.within):
+    for entry in resource.entries:
+        if canonical(entry.path[0]) in _MEANT_FOR_SECRETS or entry.path in inside:
+            continue
+        if entry.path[0] == "build" and "authconfigs" in entry.within:
             continue
         if entry.path[:2] in meant and entry.key in ("content", "contentbase64"):
             continue
@@ -191,6 +195,7 @@ def _arguments(path: Path, arguments: list[Value]) -> Iterator[Literal]:
         yield Literal(path=path, text=" ".join(texts), expanded=True, readable=False)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _named(literal: Literal) -> str:
     if not literal.readable:
         return "gives a tool a password" if literal.expanded and literals.tool_password(literal.text) else ""
@@ -212,20 +217,24 @@ def _directives(literal: Literal, text: str) -> Iterator[tuple[str, str]]:
         yield from literals.directive(text, apart=not literal.parsed)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _url(literal: Literal) -> str:
     found = literal.shows(literals.has_url_credentials, expanded=literal.expanded)
     return "holds an address with a password in it" if found else ""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _private_key(literal: Literal) -> str:
     return "holds a private key" if literal.shows(literals.has_private_key) else ""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _token(literal: Literal) -> str:
     found = literal.shows(literals.has_token, expanded=literal.expanded)
     return "holds a token of a known issuer" if found else ""
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _random(literal: Literal) -> str:
     """Randomness is judged last: where another rule of the family objects, this one keeps quiet."""
     if not literal.readable or literal.parsed or literals.innocent_name(literal.name):

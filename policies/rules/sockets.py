@@ -35,7 +35,7 @@ from pulumi_policy import Severity
 from policies.rules import proxies
 from policies.rules.configuration import UnreadableError, files, member, settings, texts
 from policies.rules.paths import NETWORKED, clean
-from policies.rules.props import ARGUMENTS, ENVIRONMENT, UNKNOWN, Entry, Path, Value, safe_name, walk
+from policies.rules.props import ARGUMENTS, ENVIRONMENT, UNKNOWN, Entry, Path, Value, safe_name
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 
 # Where engines listen; `*` stands for one component. /var/run is /run. The home directories are those of Docker
@@ -296,10 +296,10 @@ def _judge_tcp(resource: Resource, _config: Config) -> Iterator[Finding]:
         yield from _provider(resource.props)
         return
     remedy = "Let it listen on its socket alone, or give it --tlsverify and certificates"
-    if _daemon(resource) and _LISTENS.search(line := _line(resource.props)) and not _VERIFIES.search(line):
-        path = next((entry.path for entry in _words(resource.props) if "tcp:" in str(entry.value).casefold()), ())
+    if _daemon(resource) and _LISTENS.search(line := _line(resource)) and not _VERIFIES.search(line):
+        path = next((entry.path for entry in _words(resource) if "tcp:" in str(entry.value).casefold()), ())
         yield Finding(path=path, problem="starts an engine that listens on TCP without TLS", remedy=remedy)
-    for option in proxies.options(resource.props):
+    for option in proxies.options(resource):
         if option.variable and option.name.upper() == "DOCKER_TLS_CERTDIR" and option.value == "":
             yield Finding(
                 path=option.path,
@@ -319,7 +319,7 @@ def _judge_tcp(resource: Resource, _config: Config) -> Iterator[Finding]:
             )
     problem = "publishes the port of an engine's API without TLS"
     advice = "Take it out; an engine is reached by SSH, or by TLS with client certificates"
-    for path, ports in _published(resource.props):
+    for path, ports in _published(resource):
         if 2375 in ports:
             yield Finding(path=path, problem=problem, remedy=advice)
     for entry in resource.entries:
@@ -341,9 +341,9 @@ def _provider(props: dict[str, Value]) -> Iterator[Finding]:
         )
 
 
-def _published(props: Value) -> Iterator[tuple[Path, frozenset[int]]]:
+def _published(resource: Resource) -> Iterator[tuple[Path, frozenset[int]]]:
     """Every published port of a container or of a Swarm service: where, and the numbers on both sides."""
-    for entry in walk(props):
+    for entry in resource.entries:
         if entry.key != "ports" or isinstance(entry.value, list) or entry.within & _TEXTS:
             continue
         sides = entry.value.values() if isinstance(entry.value, dict) else [entry.value]
@@ -351,21 +351,21 @@ def _published(props: Value) -> Iterator[tuple[Path, frozenset[int]]]:
         yield entry.path, frozenset(int(number) for number in re.findall(r"(?<![\d.])\d{1,5}(?![\d.])", numbers))
 
 
-def _words(props: Value) -> Iterator[Entry]:
+def _words(resource: Resource) -> Iterator[Entry]:
     """The texts of entry point and arguments, health checks aside."""
-    for entry in walk(props):
+    for entry in resource.entries:
         if entry.key in ARGUMENTS - {"test", "tests"} and isinstance(entry.value, str):
             yield entry
 
 
-def _line(props: Value) -> str:
+def _line(resource: Resource) -> str:
     """Entry point and arguments as one line, without quotes."""
-    words = sorted(_words(props), key=lambda entry: not entry.key.startswith("entrypoint"))
+    words = sorted(_words(resource), key=lambda entry: not entry.key.startswith("entrypoint"))
     return " " + re.sub(r"[\"'`]", "", " ".join(str(entry.value) for entry in words))
 
 
 def _daemon(resource: Resource) -> bool:
-    return _DAEMON.search(_line(resource.props)) is not None
+    return _DAEMON.search(_line(resource)) is not None
 
 
 def _judge_address(resource: Resource, _config: Config) -> Iterator[Finding]:
@@ -419,9 +419,9 @@ def _is_proxy(resource: Resource) -> bool:
 
 
 def _judge_grants(resource: Resource, _config: Config) -> Iterator[Finding]:
-    found = list(proxies.label_grants(resource.props))
+    found = list(proxies.label_grants(resource))
     if _is_proxy(resource):
-        found += proxies.grants(resource.props)
+        found += proxies.grants(resource)
     for path, problem, name in found:
         yield Finding(
             path=path,
@@ -449,10 +449,10 @@ def _judge_reachable(resource: Resource, _config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=entry.path, problem="puts a socket proxy into a network that is not its own", remedy=remedy
                 )
-    for path, name in _attachments(resource.props):
+    for path, name in _attachments(resource):
         if isinstance(name, str) and name.strip().casefold() == "host":
             yield Finding(path=path, problem="puts a socket proxy into the host's network", remedy=remedy)
-    for option in proxies.options(resource.props):
+    for option in proxies.options(resource):
         if problem := _opens(re.sub("^sp", "", option.key), option.value):
             yield Finding(path=option.path, problem=problem, remedy=remedy, note=safe_name(option.name) or "")
 
@@ -508,9 +508,9 @@ def _network_names(stack: Stack) -> dict[str, str]:
     return found
 
 
-def _attachments(props: Value) -> Iterator[tuple[Path, Value]]:
+def _attachments(resource: Resource) -> Iterator[tuple[Path, Value]]:
     """The networks that a container or service is put on: where, and the name."""
-    for entry in walk(props):
+    for entry in resource.entries:
         if entry.key not in _NETWORKS or isinstance(entry.value, list) or entry.within & _TEXTS:
             continue
         if isinstance(entry.value, dict):
@@ -521,7 +521,7 @@ def _attachments(props: Value) -> Iterator[tuple[Path, Value]]:
 
 def _networks(resource: Resource, names: dict[str, str]) -> tuple[frozenset[str], bool]:
     """The networks a container or service is on, and whether that is all of them."""
-    given = [name for _, name in _attachments(resource.props)]
+    given = [name for _, name in _attachments(resource)]
     mode = member(resource.props, "networkMode")
     if mode is UNKNOWN or (isinstance(mode, str) and mode in names):
         given.append(mode)
