@@ -7,16 +7,16 @@ no rule sees, is a fault. No rule is here.
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
-from policies.rules.configuration import File, UnreadableError, files, member, members, settings, texts
-from policies.rules.containers import mounts, number, specs, text_of
+from policies.rules.configuration import UnreadableError, member, members, settings, texts
+from policies.rules.containers import number, specs, text_of
+from policies.rules.given import Document, Given, clean, givens, started_with
 from policies.rules.props import UNKNOWN, Path, Value, walk
 from policies.rules.rule import Finding, Resource, Stack
-from policies.rules.runners import Document, Runner, dicts, folded, runners
+from policies.rules.runners import Runner, dicts, folded, host, host_and_port, runners
 
 _PROTOCOLS: Final = ("http", "tcp", "udp")
 _PARTS: Final = ("routers", "services", "middlewares")
@@ -120,29 +120,7 @@ def edges(stack: Stack) -> tuple[Edge, ...]:
 
 
 def _edges(stack: Stack) -> Iterator[Edge]:
-    running = runners(stack)
-    carriers = [(one, *_mounts(one)) for one in stack.of("Container")]
-    found = ((one, _Given(carriers, one)) for one in running)
-    return (_edge(one, given, running) for one, given in found if _is_gate(one.resource, given))
-
-
-def host_and_port(address: str) -> str:
-    """`sonarr:8989` of `http://sonarr:8989/ping` and of `sonarr:8989`."""
-    text = address.strip()
-    try:
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        port = parts.port
-    except ValueError:
-        return ""
-    if port is None:
-        port = {"http": 80, "https": 443}.get(parts.scheme)
-    name = (parts.hostname or "").rstrip(".")
-    return f"{name}:{port}" if port is not None else name
-
-
-def host(address: str) -> str:
-    """The host of a host and port."""
-    return address.rpartition(":")[0] if re.search(r":\d+$", address) else address
+    return (_edge(one, given, runners(stack)) for one, given in givens(stack) if _is_gate(one.resource, given))
 
 
 def there(value: Value) -> bool:
@@ -159,126 +137,7 @@ def _to_tls(middleware: Value) -> bool:
     return folded(text_of(member(member(middleware, "redirectScheme"), "scheme"))) == "https"
 
 
-# Which files there are
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Mount:
-    target: str
-    volume: str
-    """Empty where it is none of the stack's volumes."""
-    below: str
-    """The directory of the volume that is mounted, where that is not all of it."""
-
-
-def _clean(path: str) -> str:
-    return posixpath.normpath(path.strip()) if path.strip() else ""
-
-
-def _within(path: str, directory: str) -> str | None:
-    """The rest of a path below a directory; None where it is not below it."""
-    start = directory.rstrip("/") + "/"
-    return path[len(start) :] if path.startswith(start) else None
-
-
-def _mounts(resource: Resource) -> tuple[tuple[_Mount, ...], bool]:
-    """What a resource mounts, and whether all of it is known."""
-    return resource.once(_mounted), all(resource.once(_knows_mounts))
-
-
-def _knows_mounts(resource: Resource) -> Iterator[bool]:
-    for spec in specs(resource):
-        for key in ("mounts", "volumes"):
-            yield not any(one.value is UNKNOWN for one in walk({key: spec.props.get(key)}))
-
-
-def _mounted(resource: Resource) -> Iterator[_Mount]:
-    for spec in specs(resource):
-        for one in mounts(spec):
-            raw: Value = resource.props
-            for step in one.path[:-1]:
-                if isinstance(step, int):
-                    raw = raw[step] if isinstance(raw, list) and step < len(raw) else raw
-                else:
-                    raw = member(raw, step)
-            below = text_of(member(member(raw, "volumeOptions"), "subpath"))
-            volume = one.source if one.kind != "bind" else ""
-            yield _Mount(target=_clean(one.target), volume=volume, below=_clean(f"/{below}"))
-
-
-def _mount_of(path: str, mounted: Iterable[_Mount]) -> _Mount | None:
-    """The mount that a path lies in: the innermost one."""
-    around = [one for one in mounted if one.target and (path == one.target or _within(path, one.target) is not None)]
-    return max(around, key=lambda one: len(one.target), default=None)
-
-
-class _Given:
-    """The files that the stack gives a gate, by their paths in it. `whole` is False where some are not known."""
-
-    def __init__(self, carriers: Iterable[tuple[Resource, tuple[_Mount, ...], bool]], gate: Runner) -> None:
-        self.mounts, self.whole = _mounts(gate.resource)
-        self.at: dict[str, list[tuple[Resource, File]]] = {}
-        volumes = {one.volume for one in self.mounts if one.volume}
-        for carrier, mounted, known in carriers:
-            own = carrier is gate.resource
-            if not own and not any(one.volume in volumes for one in mounted) and known:
-                continue
-            if member(carrier.props, "uploads") is UNKNOWN:
-                self.whole = False
-            for file in files(carrier):
-                if file.name is UNKNOWN:
-                    self.whole = False
-                for path in (_clean(text_of(file.name)),) if own else self._seen(_clean(text_of(file.name)), mounted):
-                    self.at.setdefault(path, []).append((carrier, file))
-
-    def _seen(self, path: str, mounted: Iterable[_Mount]) -> Iterator[str]:
-        """Where the gate sees what a carrier writes to a path."""
-        of_carrier = _mount_of(path, mounted)
-        if of_carrier is None or not of_carrier.volume:
-            return
-        place = posixpath.join(of_carrier.below, path[len(of_carrier.target) :].lstrip("/"))
-        for one in self.mounts:
-            rest = _within(place, one.below)
-            if one.volume == of_carrier.volume and rest is not None:
-                seen = posixpath.join(one.target, rest)
-                if _mount_of(seen, self.mounts) is one:
-                    yield seen
-
-    def documents(self) -> Iterator[Document]:
-        """Every document of settings that can be read."""
-        for found in self.at.values():
-            for resource, file in found:
-                try:
-                    data = file.document()
-                except UnreadableError:
-                    continue
-                if isinstance(data, dict):
-                    yield Document(resource=resource, file=file, data=data)
-
-    def below(self, directory: str) -> list[str] | None:
-        """The paths of settings below a directory; None where other files may be there than the stack's."""
-        filled = [path for path in self.at if _within(path, directory) is not None]
-        outer = _mount_of(directory, self.mounts)
-        inner = [one for one in self.mounts if _within(one.target, directory) is not None]
-        for mount in (*([outer] if outer else []), *inner):
-            if not mount.volume or not any(_mount_of(path, self.mounts) is mount for path in self.at):
-                return None
-        return [path for path in filled if any(file.structured for _, file in self.at[path])]
-
-
 # Who is a gate, and what it is told
-
-
-def _words(resource: Resource) -> list[str] | None:
-    """What a container is started with; None where that is not known."""
-    found: list[str] = []
-    for spec in specs(resource):
-        for key in ("commands", "args") if spec.swarm else ("entrypoints", "command"):
-            value = spec.props.get(key)
-            if value is UNKNOWN or (isinstance(value, list) and UNKNOWN in value):
-                return None
-            found += texts(value)
-    return found
 
 
 def _switches(resource: Resource) -> list[Finding]:
@@ -296,8 +155,8 @@ def _switches(resource: Resource) -> list[Finding]:
     ]
 
 
-def _is_gate(resource: Resource, given: _Given) -> bool:
-    words = " ".join(_words(resource) or []).split()
+def _is_gate(resource: Resource, given: Given) -> bool:
+    words = " ".join(started_with(resource) or []).split()
     if any(posixpath.basename(word) == "traefik" for word in words) or _switches(resource):
         return True
     images = [text_of(spec.props.get("image")) for spec in specs(resource)]
@@ -317,7 +176,7 @@ def _static(data: Value) -> bool:
 class _Reading:
     """The documents at paths, with what is wrong with them."""
 
-    def __init__(self, gate: Resource, given: _Given) -> None:
+    def __init__(self, gate: Resource, given: Given) -> None:
         self.gate = gate
         self.given = given
         self.whole = given.whole
@@ -328,7 +187,7 @@ class _Reading:
 
     def read(self, name: str) -> tuple[bool, Document | None]:
         """Whether the stack gives the gate a file at a path, and its document where that can be read."""
-        found = self.given.at.get(_clean(name), [])
+        found = self.given.at.get(clean(name), [])
         for resource, file in found if len(found) > 1 else ():
             self.fault(file.path, "is one of two files at a path that Traefik reads", "Give it once", resource)
         if not found:
@@ -355,7 +214,7 @@ class _Reading:
     def started(self) -> Document | None:
         """The file that the gate starts with, where it is known."""
         self.faults += _switches(self.gate)
-        words = _words(self.gate)
+        words = started_with(self.gate)
         if words is None:
             self.whole = False
             return None
@@ -379,7 +238,7 @@ class _Reading:
         found: list[Document] = []
         names = [*texts(member(provider, "filename"))]
         for directory in texts(member(provider, "directory")):
-            below = self.given.below(_clean(directory))
+            below = self.given.below(clean(directory))
             if not below and self.whole:
                 self.fault(
                     (*path, "directory"), "may hold routes that no rule sees, or none", remedy, static.resource
@@ -454,7 +313,7 @@ def _published(gate: Resource, points: Mapping[str, Value], name: Value) -> bool
     return port in internal
 
 
-def _edge(gate: Runner, given: _Given, running: tuple[Runner, ...]) -> Edge:
+def _edge(gate: Runner, given: Given, running: tuple[Runner, ...]) -> Edge:
     reading = _Reading(gate.resource, given)
     static = reading.started()
     if static is not None:

@@ -2,8 +2,9 @@
 
 What has a page has a route, each route has a chain and leads over TLS to a service of the stack, each service is
 scraped or probed. Routes are read as each Traefik reads them (policies/rules/edge.py): from the file that it starts
-with and those which that one names, and it may have no others. Scrape targets are read from whatever file has
-`scrape_configs`. A file whose content only an update will know is judged then; of what it may hold nothing is said.
+with and those which that one names, and it may have no others. Scrape targets are read from the file that a
+Prometheus is started with (policies/rules/watch.py). A file whose content only an update will know is judged then; of
+what it may hold nothing is said.
 
 Not seen from here: targets found by service discovery (a finding), what is in a volume that no container of the stack
 fills, and whether a port is the right one, which no input says.
@@ -11,17 +12,16 @@ fills, and whether a port is the right one, which no input says.
 
 import posixpath
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pulumi_policy import Severity
 
 from policies.rules.configuration import UnreadableError, files, member, texts
-from policies.rules.containers import text_of
-from policies.rules.edge import Edge, Router, edges, host, host_and_port, there
-from policies.rules.props import Path, Value
+from policies.rules.edge import Edge, Router, edges, there
+from policies.rules.props import Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
-from policies.rules.runners import Document, Runner, documents, folded, readers, runners
+from policies.rules.runners import Runner, folded, host, host_and_port, runners
+from policies.rules.watch import watch
 
 PLATFORM: Final = "nexus:platform:Platform"
 """The component of the whole platform: a stack that has it must have routes and scrape targets."""
@@ -190,102 +190,29 @@ def _over_tls(known: Edge, router: Router) -> Iterator[Finding]:
 # Prometheus
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """One address that is scraped, or probed by the service of the name `prober`.
-
-    `service` is the label of that name, empty where there is none: what the metrics are said to be of.
-    """
-
-    document: Document
-    path: Path
-    address: str
-    service: str
-    prober: str
-
-    def finding(self, problem: str, remedy: str) -> Finding:
-        """A finding about this target."""
-        return Finding(path=self.path, problem=problem, remedy=remedy, resource=self.document.resource)
-
-
-def targets(document: Document) -> Iterator[Target]:
-    """Every target that a document of Prometheus's names."""
-    for number, job in enumerate(_list(member(document.data, "scrape_configs"))):
-        prober = ""
-        for relabel in _list(member(job, "relabel_configs")):
-            if member(relabel, "target_label") == "__address__":
-                prober = host(host_and_port(text_of(member(relabel, "replacement"))))
-        for index, group in enumerate(_list(member(job, "static_configs"))):
-            path = (*document.file.path, "scrape_configs", number, "static_configs", index, "targets")
-            service = text_of(member(member(group, "labels"), "service"))
-            for place, text in enumerate(texts(member(group, "targets"))):
-                yield Target(
-                    document=document,
-                    path=(*path, place),
-                    address=host_and_port(text),
-                    service=service,
-                    prober=prober,
-                )
-
-
-def _list(value: Value) -> list[Value]:
-    return value if isinstance(value, list) else []
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """What Prometheus is told by the files of a stack. `whole` is False where there may be more than is known."""
-
-    documents: tuple[Document, ...]
-    running: tuple[Runner, ...]
-    whole: bool
-
-    def called(self, name: str) -> list[Runner]:
-        """What answers to a name."""
-        return [one for one in self.running if name and folded(name) in one.names]
-
-    def reached(self, target: Target) -> list[Runner]:
-        """What answers at the address of a target."""
-        name = host(target.address)
-        if name in ("localhost", "127.0.0.1", "::1"):
-            return readers(target.document, self.running)
-        return self.called(name)
-
-    def asker(self, target: Target) -> list[Runner]:
-        """What asks a target: the prober, or Prometheus itself."""
-        return self.called(target.prober) if target.prober else readers(target.document, self.running)
-
-
-def watch(stack: Stack) -> Watch:
-    """What the files of a stack tell Prometheus."""
-    found, whole = documents(stack)
-    return Watch(
-        documents=tuple(one for one in found if isinstance(member(one.data, "scrape_configs"), list)),
-        running=runners(stack),
-        whole=whole,
-    )
-
-
 def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
     known = watch(stack)
-    if not known.documents:
+    if not known.servers:
         platform = _whole_platform(stack)
         if platform is not None and known.whole:
             yield Finding(
                 path=(),
-                problem="is not watched: no file with Prometheus's scrape_configs is in the stack",
+                problem="is not watched: no container reads a file with Prometheus's scrape_configs",
                 remedy="Make the scrape targets from the services, as components/monitoring.py does",
                 resource=platform,
             )
         return
+    for server in known.servers:
+        if len(server.given.at[server.place]) > 1:
+            yield server.finding("is one of two files at the path that Prometheus reads", "Give it once")
     covered: list[Runner] = []
-    for target in (target for one in known.documents for target in targets(one)):
+    for target in known.targets():
         found, askers = known.reached(target), known.asker(target)
         if not found:
             yield target.finding("names a target that is no service of this stack", "Make targets from the services")
         elif not askers:
             yield target.finding("is asked by what is no service of this stack", "Name the prober by its service")
-        elif not any(asker == one or asker.meets(one) for asker in askers for one in found):
+        elif not any(asker is one or asker.meets(one) for asker in askers for one in found):
             yield target.finding(
                 "names a target that shares no network with what asks it",
                 "Put both on one network (components/networks.py)",
@@ -311,42 +238,19 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
 
 def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
     known = watch(stack)
-    for document in known.documents:
-        managers = [
-            host(host_and_port(text))
-            for manager in _list(member(member(document.data, "alerting"), "alertmanagers"))
-            for group in _list(member(manager, "static_configs"))
-            for text in texts(member(group, "targets"))
-        ]
-        if not any(known.called(name) for name in managers):
-            yield Finding(
-                path=(*document.file.path, "alerting"),
-                problem="tells no Alertmanager of this stack",
-                remedy="Name the Alertmanager of the stack under alerting.alertmanagers",
-                resource=document.resource,
+    for server in known.servers:
+        if not any(known.called(name) for name in server.managers()):
+            yield server.finding(
+                "tells no Alertmanager of this stack",
+                "Name the Alertmanager of the stack under alerting.alertmanagers",
+                "alerting",
             )
-        names = texts(member(document.data, "rule_files"))
-        if not names or (known.whole and not _given(document, names)):
-            yield Finding(
-                path=(*document.file.path, "rule_files"),
-                problem="names no file of alerts that comes with it",
-                remedy="Name the file of the alert rules under rule_files",
-                resource=document.resource,
+        if known.whole and not server.alerts():
+            yield server.finding(
+                "names no file of alerts that comes with it",
+                "Name the file of the alert rules under rule_files",
+                "rule_files",
             )
-
-
-def _given(document: Document, names: Iterable[str]) -> bool:
-    """Whether one of the named files comes with the document and has alerts in it."""
-    for file in files(document.resource):
-        if not isinstance(file.name, str) or file.name not in names:
-            continue
-        try:
-            groups = _list(member(file.document(), "groups"))
-        except UnreadableError:
-            continue
-        if any(isinstance(member(rule, "alert"), str) for group in groups for rule in _list(member(group, "rules"))):
-            return True
-    return False
 
 
 def _readable(resource: Resource, _config: Config) -> Iterator[Finding]:

@@ -1,13 +1,14 @@
-"""What keeps running in a stack: its names, its networks, and the documents that it is given.
+"""What keeps running in a stack: its names and its networks, and how addresses name it.
 
 No rule belongs here.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from policies.rules.configuration import File, UnreadableError, files, member, texts
+from policies.rules.configuration import member, texts
 from policies.rules.containers import one_shot
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Resource, Stack
@@ -27,7 +28,6 @@ class Runner:
     claims: tuple[tuple[Path, str], ...]
     hosts: tuple[tuple[Path, str], ...]
     networks: frozenset[str]
-    volumes: frozenset[str]
     whole: bool
     rides: bool
     """Whether it lives in the network namespace of another container, or may."""
@@ -47,6 +47,25 @@ def folded(name: str) -> str:
     return name.strip().rstrip(".").casefold()
 
 
+def host_and_port(address: str) -> str:
+    """`sonarr:8989` of `http://sonarr:8989/ping` and of `sonarr:8989`."""
+    text = address.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        port = parts.port
+    except ValueError:
+        return ""
+    if port is None:
+        port = {"http": 80, "https": 443}.get(parts.scheme)
+    name = (parts.hostname or "").rstrip(".")
+    return f"{name}:{port}" if port is not None else name
+
+
+def host(address: str) -> str:
+    """The host of a host and port."""
+    return address.rpartition(":")[0] if re.search(r":\d+$", address) else address
+
+
 def _runner(resource: Resource) -> Runner:
     return resource.once(_read)[0]
 
@@ -60,11 +79,9 @@ def _read(resource: Resource) -> Iterator[Runner]:
         spec = member(member(props, "taskSpec"), "containerSpec")
         on_path = ("taskSpec", "networksAdvanceds")
         networks = member(member(props, "taskSpec"), "networksAdvanceds")
-        mounts = dicts(member(spec, "mounts"))
     else:
         spec = props
         networks = member(props, "networksAdvanced")
-        mounts = [*dicts(member(props, "mounts")), *dicts(member(props, "volumes"))]
     claims: list[tuple[Path, str]] = [(("name",), text) for text in texts(member(props, "name"))]
     if not _rides(props):  # there it is that of the namespace, which the provider reads back from the engine
         claims += [((*at, "hostname"), text) for text in texts(member(spec, "hostname"))]
@@ -83,9 +100,6 @@ def _read(resource: Resource) -> Iterator[Runner]:
         claims=tuple((path, folded(text)) for path, text in claims if folded(text)),
         hosts=tuple((path, folded(text)) for path, text in hosts),
         networks=frozenset(one for one in on if isinstance(one, str)),
-        volumes=frozenset(
-            one for mount in mounts for key in ("source", "volumeName") for one in texts(member(mount, key))
-        ),
         whole=member(props, "networksAdvanced") is not UNKNOWN and UNKNOWN not in on and not _rides(props),
         rides=_rides(props),
     )
@@ -110,40 +124,3 @@ def runners(stack: Stack) -> tuple[Runner, ...]:
 def _runners(stack: Stack) -> Iterator[Runner]:
     found = (one for one in stack.of("Container") if not one_shot(one.props))
     return (_runner(one) for one in (*found, *stack.of("Service")))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """A file with settings, and the resource that carries it."""
-
-    resource: Resource
-    file: File
-    data: Value
-
-
-def documents(stack: Stack) -> tuple[list[Document], bool]:
-    """Every structured file of the stack that can be read, and whether all are known."""
-    found: list[Document] = []
-    whole = True
-    for resource in (*stack.of("Container"), *stack.of("ServiceConfig")):
-        if member(resource.props, "uploads") is UNKNOWN:
-            whole = False
-        for file in files(resource):
-            try:
-                data = file.document()
-            except UnreadableError:
-                continue
-            if data is UNKNOWN:
-                whole = whole and not (file.text is UNKNOWN and (file.structured or file.name is UNKNOWN))
-            elif data is not None:
-                found.append(Document(resource=resource, file=file, data=data))
-    return found, whole
-
-
-def readers(document: Document, running: Iterable[Runner]) -> list[Runner]:
-    """What is given the file of a document: by an upload, or by a volume that a one-shot container fills."""
-    resource = document.resource
-    if resource.kind == "Container" and not one_shot(resource.props):
-        return [one for one in running if one.resource is resource]
-    volumes = _runner(resource).volumes
-    return [one for one in running if one.volumes & volumes]

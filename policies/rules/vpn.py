@@ -2,10 +2,10 @@
 
 Judged on every stack is each container that is a way out: by its image (gluetun), by gluetun's own setting
 VPN_SERVICE_PROVIDER, or by its logical name in `gateways`; with it the one that fills its volumes, which is named
-`vpn-seed` beside a `vpn-container`, and the rules for the firewall (post-rules.txt) wherever they are uploaded. Known
-are gluetun's settings up to 3.41 and their older names. That the tunnel ends at a provider is `no-embedded-vpn-peer`;
-who shares the way out's network is the family `networks`. Not seen from here: what a provider's own server list says,
-and a file on the host, which is refused for that reason.
+`vpn-seed` beside a `vpn-container` and is the only one that may, and the rules for the firewall (post-rules.txt)
+wherever they are uploaded. Known are gluetun's settings up to 3.41 and their older names. That the tunnel ends at
+a provider is `no-embedded-vpn-peer`; who shares the way out's network is the family `networks`. Not seen from here:
+what a provider's own server list says, and a file on the host, which is refused for that reason.
 """
 
 import ipaddress
@@ -19,10 +19,10 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import Setting, files, member, settings, switched_off, switched_on, texts
-from policies.rules.containers import items, mounts, specs
+from policies.rules.containers import Mounted, items, mounts, specs
 from policies.rules.props import ENVIRONMENT, UNKNOWN, Path, Value, canonical
 from policies.rules.references import parse
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, texts_setting
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
 
 IMAGES: Final = ("qmcgaw/gluetun", "qdm12/gluetun")
 OWN_PROGRAM: Final = "/gluetun-entrypoint"
@@ -393,6 +393,42 @@ def _without_role(resource: Resource) -> Iterator[Finding]:
         )
 
 
+def _other_files(stack: Stack, config: Config) -> Iterator[Finding]:
+    """What else than its own seed puts files into a way out's volumes."""
+    declared = {name: one for one in stack.of("Volume") for name in texts(member(one.props, "name"))}
+    holders = [one for kind in ("Container", "Service") for one in stack.of(kind)]
+    gateways = [one for one in holders if _gateway(one, settings(one), config)]
+    for gateway in gateways:
+        volumes = {mount.source for _, mount in _volumes(gateway)}
+        seed = f"{gateway.name.removesuffix('-container')}-seed"
+        for one in holders:
+            if one in gateways or (one.name == seed and _seed(one, config)):
+                continue
+            for path, mount in _volumes(one):
+                if mount.source in volumes and mount.read_only is not True:
+                    yield Finding(
+                        path=path,
+                        problem="writes where a way out reads its files, and no rule judges what",
+                        remedy=f"Let its seed alone fill its volumes, and name the way out in `gateways` ({seed})",
+                        resource=one,
+                    )
+        for source in volumes & declared.keys():
+            driver, options = (member(declared[source].props, key) for key in ("driver", "driverOpts"))
+            foreign = isinstance(driver, str) and driver not in ("", "local")
+            if foreign or (isinstance(options, dict) and options and options.get("type") != "tmpfs"):
+                yield Finding(
+                    path=("driver" if foreign else "driverOpts",),
+                    problem="brings files that no rule can judge to where a way out reads its own",
+                    remedy="Let the engine keep the volume",
+                    resource=declared[source],
+                )
+
+
+def _volumes(resource: Resource) -> Iterator[tuple[Path, Mounted]]:
+    for spec in specs(resource):
+        yield from ((one.path, one) for one in mounts(spec) if one.kind != "bind" and one.source)
+
+
 def _numbers(description: str, *default: Value) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "integer"}, "default": list(default), "description": description}
 
@@ -438,5 +474,16 @@ RULES: Final = (
                 "Stacks that may ask for names in clear: the key of that name in policies/config.yaml.", []
             ),
         },
+    ),
+    Rule(
+        name="vpn-files-from-its-seed",
+        description=(
+            "What lies where gluetun reads its own files is put there by its seed alone, whose files the two rules "
+            "above judge: no other container writes to its volumes, and the engine keeps them."
+        ),
+        remediation="Take the mount out, or put the files into the seed of the way out.",
+        severity=Severity.HIGH,
+        judge_stack=_other_files,
+        settings=_GATEWAYS,
     ),
 )

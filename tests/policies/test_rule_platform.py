@@ -648,6 +648,42 @@ def test_what_nobody_watches_is_refused(change: Edit, resource: str) -> None:
     assert (SCRAPED, resource) in own(edited(SCRAPES, change))
 
 
+DECOY: Final = "scrape_configs:\n- job_name: x\n  static_configs:\n  - targets: [radarr:7878]\n"
+
+
+@pytest.mark.parametrize("carrier", ["vpn-seed", "sonarr-container", "prometheus-seed", "prometheus-container"])
+def test_what_prometheus_does_not_read_counts_for_nothing(carrier: str) -> None:
+    unwatched = edited(SCRAPES, put("scrape_configs.1", "..."))
+    (missing,) = own(unwatched)
+    upload: Props = {"file": "/run/config/decoy.yml", "content": DECOY}
+    assert missing in own(added_upload(unwatched, carrier, upload))
+    assert missing in own(added_upload(unwatched, carrier, {**upload, "file": "/run/config/prometheus.yaml"}))
+
+
+def test_two_files_where_prometheus_reads_one_are_refused() -> None:
+    upload: Props = {"file": "/run/config/prometheus.yml", "content": DECOY}
+    for carrier in ("prometheus-seed", "prometheus-container"):
+        assert (SCRAPED, carrier) in own(added_upload(declared("dev"), carrier, upload))
+
+
+def test_prometheus_is_read_from_where_it_starts() -> None:
+    stack = declared("dev")
+    for command in (["--config.file=/run/config/prometheus.yaml"], ["--config.file", "/etc/x.yml"], []):
+        assert (SCRAPED, "platform") in own(changed(stack, "prometheus-container", command=command))
+    two_words = ["--config.file", "/run/config/../config/prometheus.yml"]
+    assert own(changed(stack, "prometheus-container", command=two_words)) == set()
+    (seed,) = [one for one in stack.resources if one.name == "prometheus-seed"]
+    (text,) = [str(file.text) for file in files(seed) if str(file.name).endswith("/prometheus.yml")]
+    usual: Props = {"file": "/etc/prometheus/prometheus.yml", "content": text}
+    moved = added_upload(changed(stack, "prometheus-container", command=None), "prometheus-container", usual)
+    assert own(moved) == set()
+
+
+def test_files_of_alerts_may_be_named_as_prometheus_allows() -> None:
+    for name in ("alerts.yml", "/run/config/*.yml", "../config/al*.yml"):
+        assert own(edited(SCRAPES, put("rule_files", [name]))) == set()
+
+
 def test_what_is_not_scraped_says_so() -> None:
     assert {resource for rule, resource in own(declared("dev"), {SCRAPED: {"unscraped": {}}})} == {
         "vpn-container",
