@@ -113,6 +113,11 @@ def _chains(known: Edge, config: Config) -> Iterator[Finding]:
             remedy = "Give it a host of its own"
             yield router.finding("answers for a host that another router keeps behind the sign-in", remedy, "rule")
         parts = known.parts(router)
+        if any(member(part, "errors") is not None for part in parts):
+            remedy = "Take the `errors` middleware out"
+            yield router.finding(
+                "answers with a page of an app where people are not signed in", remedy, "middlewares", "errors"
+            )
         if router.protocol != "http":
             if not signs_in_itself:
                 yield router.finding("passes by every chain: only HTTP has one", "Make it a router of http")

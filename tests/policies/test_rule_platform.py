@@ -174,6 +174,9 @@ def _chains() -> dict[str, Edit]:
         "headers that say nothing": put("http.middlewares.headers", {"headers": {}}),
         "no strict transport": put("http.middlewares.headers.headers.stsSeconds", 0),
         "types are guessed": put("http.middlewares.headers.headers.contentTypeNosniff", False),
+        "a page of an app for the unknown": put(
+            "http.middlewares.headers.errors", {"status": ["401"], "service": "sonarr", "query": "/"}
+        ),
         "a chain of nothing": put(sign_in, {"chain": {"middlewares": []}}),
         "a chain of itself": put(sign_in, {"chain": {"middlewares": ["sign-in"]}}),
         "a new route without": put("http.routers.new", {**ROUTE, "middlewares": ["headers"]}),
