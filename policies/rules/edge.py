@@ -16,7 +16,7 @@ from policies.rules.containers import number, specs, text_of
 from policies.rules.given import Document, Given, clean, givens, started_with
 from policies.rules.props import UNKNOWN, Path, Value, walk
 from policies.rules.rule import Finding, Resource, Stack
-from policies.rules.runners import Runner, dicts, folded, host, host_and_port, runners
+from policies.rules.runners import Runner, called, dicts, folded, host, host_and_port, runners
 
 _PROTOCOLS: Final = ("http", "tcp", "udp")
 _PARTS: Final = ("routers", "services", "middlewares")
@@ -104,8 +104,7 @@ class Edge:
 
     def runs(self, address: str) -> list[Runner]:
         """What answers at an address."""
-        name = folded(host(address))
-        return [one for one in self.running if name and name in one.names]
+        return called(host(address), self.running)
 
     def redirects(self, router: Router) -> bool:
         """Whether a router only sends people on to TLS, and leads nowhere."""

@@ -4,7 +4,7 @@ No rule belongs here.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -64,6 +64,12 @@ def host_and_port(address: str) -> str:
 def host(address: str) -> str:
     """The host of a host and port."""
     return address.rpartition(":")[0] if re.search(r":\d+$", address) else address
+
+
+def called(name: str, running: Iterable[Runner]) -> list[Runner]:
+    """What answers to a name."""
+    name = folded(name)
+    return [one for one in running if name and name in one.names]
 
 
 def _runner(resource: Resource) -> Runner:

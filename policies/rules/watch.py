@@ -16,7 +16,7 @@ from policies.rules.containers import text_of
 from policies.rules.given import Document, Given, clean, givens, started_with
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Finding, Resource, Stack
-from policies.rules.runners import Runner, dicts, folded, host, host_and_port, runners
+from policies.rules.runners import Runner, called, dicts, host, host_and_port, runners
 
 _DEFAULT: Final = "/etc/prometheus/prometheus.yml"
 """The file that the official image starts with where its command does not name another."""
@@ -95,7 +95,7 @@ class Watch:
 
     def called(self, name: str) -> list[Runner]:
         """What answers to a name."""
-        return [one for one in self.running if name and folded(name) in one.names]
+        return called(name, self.running)
 
     def targets(self) -> Iterator[Target]:
         """Every target that is named."""

@@ -203,16 +203,32 @@ def test_a_rule_only_warns_where_the_file_says_so(project: Program, tmp_path: Pa
         assert bool(advised(done.stdout)) is (status == 0)
 
 
-@pytest.mark.parametrize("project", ["every-service-is-scraped"], indirect=True)
-def test_a_rule_of_the_whole_stack_refuses(project: Program, client: docker.DockerClient) -> None:
+@pytest.mark.parametrize(
+    ("project", "rule", "message"),
+    [
+        (
+            "every-service-is-scraped",
+            "every-service-is-scraped",
+            "alertmanager-container: name is neither scraped nor probed",
+        ),
+        (
+            "vpn-files-from-its-seed",
+            "vpn-files-from-its-seed",
+            "other-container: mounts[0].source writes where a way out reads its files",
+        ),
+    ],
+    indirect=["project"],
+)
+def test_a_rule_of_the_whole_stack_refuses(
+    project: Program, rule: str, message: str, client: docker.DockerClient
+) -> None:
     # Not with --skip-preview: the engine judges a whole stack when the last of it is made.
     for command in (["preview"], ["up", "--yes"]):
         done = project.judged(*command)
         assert done.returncode != 0, done.stdout
-        (line,) = [line for line in violations(done.stdout) if " every-service-is-scraped " in line]
-        assert " every-service-is-scraped " in line
-        assert line.endswith(": alertmanager-container)")
-        assert "alertmanager-container: name is neither scraped nor probed" in done.stdout
+        (line,) = [line for line in violations(done.stdout) if f" {rule} " in line]
+        assert line.endswith(f": {message.partition(':')[0]})")
+        assert message in done.stdout
         assert not advised(done.stdout)
         assert leftovers(client) == []
 
