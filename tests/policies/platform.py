@@ -9,10 +9,11 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
+from policies.config import PackConfig
 from policies.judge import Report
 from policies.judge import judge as judge_stack
 from policies.rules import RULES
-from policies.rules.props import plain
+from policies.rules.props import Path, plain
 from policies.rules.rule import Resource, Rule, Stack
 from tests.components.recorder import Recorder, Registered
 from tests.components.stacks import built
@@ -67,6 +68,20 @@ def changed(stack: Stack, resource: str, **props: object) -> Stack:
     )
 
 
-def judged(stack: Stack, rules: Sequence[Rule] = RULES) -> Report:
-    """What the pack, or these rules of it, say of a stack, under its own configuration."""
-    return judge_stack(stack, rules, pack_config(stack.name))
+def judged(stack: Stack, rules: Sequence[Rule] = RULES, config: PackConfig | None = None) -> Report:
+    """What the pack, or these rules of it, say of a stack, under the pack's own configuration where none is given.
+
+    They say the same in whichever order the resources come: the engine's is another each time.
+    """
+    config = config or pack_config(stack.name)
+    report = judge_stack(stack, rules, config)
+    of_stacks = [rule for rule in rules if rule.judge_stack]
+    turned = judge_stack(dataclasses.replace(stack, resources=stack.resources[::-1]), of_stacks, config)
+    names = {rule.name for rule in of_stacks}
+    assert {place for place in _places(report) if place[0] in names} == _places(turned)
+    return report
+
+
+def _places(report: Report) -> set[tuple[str, str, Path]]:
+    found = (*report.violations, *report.warnings, *report.excused)
+    return {(one.rule, one.resource.name if one.resource else "", one.finding.path) for one in found}
