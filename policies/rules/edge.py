@@ -155,7 +155,7 @@ def _switches(resource: Resource) -> list[Finding]:
 
 
 def _is_gate(resource: Resource, given: Given) -> bool:
-    words = " ".join(started_with(resource) or []).split()
+    words = " ".join(started_with(resource)[0]).split()
     if any(posixpath.basename(word) == "traefik" for word in words) or _switches(resource):
         return True
     images = [text_of(spec.props.get("image")) for spec in specs(resource)]
@@ -213,13 +213,13 @@ class _Reading:
     def started(self) -> Document | None:
         """The file that the gate starts with, where it is known."""
         self.faults += _switches(self.gate)
-        words = started_with(self.gate)
-        if words is None:
-            self.whole = False
-            return None
+        words, known = started_with(self.gate)
         words = words[1:] if words and words[0] in _PROGRAMS else words
         named = re.fullmatch(r"--configfile=(.+)", words[0], re.IGNORECASE) if len(words) == 1 else None
         if named is None:
+            if not known:
+                self.whole = False
+                return None
             remedy = "Start it with --configfile alone, and say all else in that file"
             self.fault(("command",), "starts Traefik otherwise than with one file of settings", remedy)
             return None

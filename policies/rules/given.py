@@ -142,13 +142,16 @@ def _givens(stack: Stack) -> Iterator[tuple[Runner, Given]]:
     return ((one, Given(stack, one.resource)) for one in runners(stack))
 
 
-def started_with(resource: Resource) -> list[str] | None:
-    """The words that a container is started with; None where that is not known."""
+def started_with(resource: Resource) -> tuple[list[str], bool]:
+    """The words that a container is started with, as far as they are known, and whether all are.
+
+    Entry point and arguments that are left to the image are not known in the preview of a new container.
+    """
     found: list[str] = []
+    whole = True
     for spec in specs(resource):
         for key in ("commands", "args") if spec.swarm else ("entrypoints", "command"):
             value = spec.props.get(key)
-            if value is UNKNOWN or (isinstance(value, list) and UNKNOWN in value):
-                return None
+            whole = whole and value is not UNKNOWN and not (isinstance(value, list) and UNKNOWN in value)
             found += texts(value)
-    return found
+    return found, whole

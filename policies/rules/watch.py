@@ -141,8 +141,10 @@ def _watch(stack: Stack) -> Iterator[Watch]:
     for runner, given in givens(stack):
         place = _place(runner.resource)
         found = given.at.get(place, []) if place is not None else []
-        if place is None or (not found and not given.whole):
+        if not found and not given.whole:
             whole = False  # it may be a Prometheus
+        if place is None and any(_scrapes(one.data) for one in given.documents()):
+            whole = False
         for resource, file in found:
             try:
                 data = file.document()
@@ -150,16 +152,20 @@ def _watch(stack: Stack) -> Iterator[Watch]:
                 continue  # that is a finding of its own
             if data is UNKNOWN:
                 whole = False
-            elif isinstance(member(data, "scrape_configs"), list):
+            elif _scrapes(data):
                 document = Document(resource=resource, file=file, data=data)
                 servers.append(Server(runner=runner, given=given, place=place or "", document=document))
     yield Watch(servers=tuple(servers), running=runners(stack), whole=whole)
 
 
+def _scrapes(data: Value) -> bool:
+    return isinstance(member(data, "scrape_configs"), list)
+
+
 def _place(resource: Resource) -> str | None:
-    """The file that it starts with, if it is a Prometheus; None where its command is not known."""
-    words = started_with(resource)
-    if words is None:
-        return None
+    """The file that it starts with, if it is a Prometheus; None where that is not known."""
+    words, known = started_with(resource)
     named = re.search(r"(?:^|\s)--config\.file[=\s]\s*(\S+)", " ".join(words))
-    return clean(named[1] if named else _DEFAULT)
+    if named is None:
+        return clean(_DEFAULT) if known else None
+    return clean(named[1])

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Final
 
 from policies.config import PackConfig
 from policies.judge import Report
 from policies.judge import judge as judge_stack
 from policies.rules import RULES
-from policies.rules.props import Path, plain
+from policies.rules.props import UNKNOWN, Path, plain
 from policies.rules.rule import Resource, Rule, Stack
 from tests.components.recorder import Recorder, Registered
 from tests.components.stacks import built
@@ -62,6 +63,25 @@ def changed(stack: Stack, resource: str, **props: object) -> Stack:
                 },
             )
             if one.name == resource
+            else one
+            for one in stack.resources
+        ),
+    )
+
+
+COMPUTED: Final = ("entrypoints", "command", "hostname", "healthcheck", "securityOpts", "runtime", "stopSignal")
+"""Inputs of a container that the provider fills in where they are not given."""
+
+
+def first_previewed(stack: Stack) -> Stack:
+    """As rules of a whole stack see it in the preview of its first `up`: what is left to the image is not known."""
+    return dataclasses.replace(
+        stack,
+        resources=tuple(
+            dataclasses.replace(
+                one, props={**one.props, **{key: UNKNOWN for key in COMPUTED if one.props.get(key) is None}}
+            )
+            if one.kind == "Container"
             else one
             for one in stack.resources
         ),

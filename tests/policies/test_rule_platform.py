@@ -20,7 +20,7 @@ from policies.rules.rule import Resource, Stack
 from tests.components.stacks import CHOICES, built
 from tests.policies.harness import CONTAINER, SERVICE, Json, Props, at, container
 from tests.policies.harness import replaced as set_at
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, first_previewed, judged
 
 OWN: Final = {rule.name for rule in platform.RULES}
 ROUTES: Final = ("traefik-seed", "routes.yml")
@@ -96,7 +96,11 @@ ROUTE: Final[Props] = {
 
 
 def test_the_platform_passes() -> None:
-    stacks = {**{choice: declared(choice) for choice in CHOICES}, "a preview": declared("dev", preview=True)}
+    stacks = {
+        **{choice: declared(choice) for choice in CHOICES},
+        "a preview": declared("dev", preview=True),
+        "a first preview": first_previewed(declared("dev", preview=True)),
+    }
     for name, stack in stacks.items():
         assert {one.rule for one in judged(stack).violations} & OWN == set(), name
 
@@ -192,7 +196,9 @@ def _chains() -> dict[str, Edit]:
 
 @pytest.mark.parametrize("change", _chains().values(), ids=list(_chains()))
 def test_a_broken_chain_is_refused(change: Edit) -> None:
-    assert (CHAIN, "traefik-seed") in own(edited(ROUTES, change))
+    stack = edited(ROUTES, change)
+    assert (CHAIN, "traefik-seed") in own(stack)
+    assert (CHAIN, "traefik-seed") in own(first_previewed(stack))
 
 
 @pytest.mark.parametrize("provider", ["docker", "Docker", "http", "consulCatalog", "redis"])
@@ -638,7 +644,9 @@ def _scrapes() -> dict[str, tuple[Edit, str]]:
 
 @pytest.mark.parametrize(("change", "resource"), _scrapes().values(), ids=list(_scrapes()))
 def test_what_nobody_watches_is_refused(change: Edit, resource: str) -> None:
-    assert (SCRAPED, resource) in own(edited(SCRAPES, change))
+    stack = edited(SCRAPES, change)
+    assert (SCRAPED, resource) in own(stack)
+    assert (SCRAPED, resource) in own(first_previewed(stack))
 
 
 DECOY: Final = "scrape_configs:\n- job_name: x\n  static_configs:\n  - targets: [radarr:7878]\n"
