@@ -1,7 +1,6 @@
 """Which files a container has, by their paths in it: an upload of its own, or one into a volume that it mounts there.
 
-What is in the image or on the host, and what an app writes, is not seen. No rule belongs
-here.
+What is in the image or on the host, and what an app writes, is not seen. No rule belongs here.
 """
 
 import posixpath
@@ -38,7 +37,7 @@ def clean(path: str) -> str:
     return posixpath.normpath(path.strip()) if path.strip() else ""
 
 
-def within(path: str, directory: str) -> str | None:
+def _within(path: str, directory: str) -> str | None:
     """The rest of a path below a directory; None where it is not below it."""
     start = directory.rstrip("/") + "/"
     return path[len(start) :] if path.startswith(start) else None
@@ -58,20 +57,14 @@ def _knows_mounts(resource: Resource) -> Iterator[bool]:
 def _mounted(resource: Resource) -> Iterator[_Mount]:
     for spec in specs(resource):
         for one in mounts(spec):
-            raw: Value = resource.props
-            for step in one.path[:-1]:
-                if isinstance(step, int):
-                    raw = raw[step] if isinstance(raw, list) and step < len(raw) else raw
-                else:
-                    raw = member(raw, step)
-            below = text_of(member(member(raw, "volumeOptions"), "subpath"))
+            below = text_of(member(dict(one.options), "subpath"))
             volume = one.source if one.kind != "bind" else ""
             yield _Mount(target=clean(one.target), volume=volume, below=clean(f"/{below}"))
 
 
 def _mount_of(path: str, mounted: Iterable[_Mount]) -> _Mount | None:
     """The mount that a path lies in: the innermost one."""
-    around = [one for one in mounted if one.target and (path == one.target or within(path, one.target) is not None)]
+    around = [one for one in mounted if one.target and (path == one.target or _within(path, one.target) is not None)]
     return max(around, key=lambda one: len(one.target), default=None)
 
 
@@ -105,28 +98,30 @@ class Given:
             return
         place = posixpath.join(of_carrier.below, path[len(of_carrier.target) :].lstrip("/"))
         for one in self.mounts:
-            rest = within(place, one.below)
+            rest = _within(place, one.below)
             if one.volume == of_carrier.volume and rest is not None:
                 seen = posixpath.join(one.target, rest)
                 if _mount_of(seen, self.mounts) is one:
                     yield seen
 
+    def read(self, path: str) -> Iterator[Document]:
+        """What can be read at a path. The data of what only an update will know is UNKNOWN."""
+        for resource, file in self.at.get(path, ()):
+            try:
+                data = file.document()
+            except UnreadableError:
+                continue  # that is a finding of its own
+            yield Document(resource=resource, file=file, data=data)
+
     def documents(self) -> Iterator[Document]:
         """Every document of settings that can be read."""
-        for found in self.at.values():
-            for resource, file in found:
-                try:
-                    data = file.document()
-                except UnreadableError:
-                    continue
-                if isinstance(data, dict):
-                    yield Document(resource=resource, file=file, data=data)
+        return (one for path in self.at for one in self.read(path) if isinstance(one.data, dict))
 
     def below(self, directory: str) -> list[str] | None:
         """The paths of settings below a directory; None where other files may be there than the stack's."""
-        filled = [path for path in self.at if within(path, directory) is not None]
+        filled = [path for path in self.at if _within(path, directory) is not None]
         outer = _mount_of(directory, self.mounts)
-        inner = [one for one in self.mounts if within(one.target, directory) is not None]
+        inner = [one for one in self.mounts if _within(one.target, directory) is not None]
         for mount in (*([outer] if outer else []), *inner):
             if not mount.volume or not any(_mount_of(path, self.mounts) is mount for path in self.at):
                 return None

@@ -72,11 +72,7 @@ def called(name: str, running: Iterable[Runner]) -> list[Runner]:
     return [one for one in running if name and name in one.names]
 
 
-def _runner(resource: Resource) -> Runner:
-    return resource.once(_read)[0]
-
-
-def _read(resource: Resource) -> Iterator[Runner]:
+def _runner(resource: Resource) -> Iterator[Runner]:
     props: Value = resource.props
     at: Path = ()
     on_path: Path = ("networksAdvanced",)
@@ -97,8 +93,8 @@ def _read(resource: Resource) -> Iterator[Runner]:
         for number, alias in enumerate(aliases if isinstance(aliases, list) else [aliases]):
             claims += [((*on_path, index, "aliases", number), text) for text in texts(alias)]
     listed = member(spec, "hosts")
-    for index, host in enumerate(listed if isinstance(listed, list) else []):
-        hosts += [((*at, "hosts", index, "host"), text) for text in texts(member(host, "host"))]
+    for index, line in enumerate(listed if isinstance(listed, list) else []):
+        hosts += [((*at, "hosts", index, "host"), text) for text in texts(member(line, "host"))]
     on = [member(network, "name") for network in dicts(networks)]
     yield Runner(
         resource=resource,
@@ -129,4 +125,5 @@ def runners(stack: Stack) -> tuple[Runner, ...]:
 
 def _runners(stack: Stack) -> Iterator[Runner]:
     found = (one for one in stack.of("Container") if not one_shot(one.props))
-    return (_runner(one) for one in (*found, *stack.of("Service")))
+    for one in (*found, *stack.of("Service")):
+        yield from one.once(_runner)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import Setting, files, member, settings, switched_off, switched_on, texts
-from policies.rules.containers import Mounted, items, mounts, specs
+from policies.rules.containers import Mounted, items, mounts, specs, text_of
 from policies.rules.props import ENVIRONMENT, UNKNOWN, Path, Value, canonical
 from policies.rules.references import parse
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
@@ -247,9 +247,12 @@ def _gateway(resource: Resource, given: Sequence[Setting], config: Config) -> bo
 
 def _seed(resource: Resource, config: Config) -> bool:
     """Whether it fills a way out's volumes."""
-    return resource.kind == "Container" and resource.name in {
-        f"{name.removesuffix('-container')}-seed" for name in texts(config.get("gateways"))
-    }
+    return resource.kind == "Container" and resource.name in map(_seed_of, texts(config.get("gateways")))
+
+
+def _seed_of(gateway: str) -> str:
+    """The logical name of what fills the volumes of a way out."""
+    return f"{gateway.removesuffix('-container')}-seed"
 
 
 def _unmet(
@@ -395,38 +398,42 @@ def _without_role(resource: Resource) -> Iterator[Finding]:
 
 def _other_files(stack: Stack, config: Config) -> Iterator[Finding]:
     """What else than its own seed puts files into a way out's volumes."""
-    declared = {name: one for one in stack.of("Volume") for name in texts(member(one.props, "name"))}
-    holders = [one for kind in ("Container", "Service") for one in stack.of(kind)]
+    holders = (*stack.of("Container"), *stack.of("Service"))
     gateways = [one for one in holders if _gateway(one, settings(one), config)]
     for gateway in gateways:
-        volumes = {mount.source for _, mount in _volumes(gateway)}
-        seed = f"{gateway.name.removesuffix('-container')}-seed"
-        for one in holders:
-            if one in gateways or (one.name == seed and _seed(one, config)):
-                continue
-            for path, mount in _volumes(one):
+        volumes = {mount.source for mount in _volumes(gateway)}
+        seed = _seed_of(gateway.name)
+        others = [one for one in holders if one not in gateways and not (one.name == seed and _seed(one, config))]
+        for one in others:
+            for mount in _volumes(one):
                 if mount.source in volumes and mount.read_only is not True:
                     yield Finding(
-                        path=path,
+                        path=mount.path,
                         problem="writes where a way out reads its files, and no rule judges what",
                         remedy=f"Let its seed alone fill its volumes, and name the way out in `gateways` ({seed})",
                         resource=one,
                     )
-        for source in volumes & declared.keys():
-            driver, options = (member(declared[source].props, key) for key in ("driver", "driverOpts"))
-            foreign = isinstance(driver, str) and driver not in ("", "local")
-            if foreign or (isinstance(options, dict) and options and options.get("type") != "tmpfs"):
-                yield Finding(
-                    path=("driver" if foreign else "driverOpts",),
-                    problem="brings files that no rule can judge to where a way out reads its own",
-                    remedy="Let the engine keep the volume",
-                    resource=declared[source],
-                )
+        for volume in stack.of("Volume"):
+            if text_of(member(volume.props, "name")) in volumes:
+                yield from _kept_elsewhere(volume)
 
 
-def _volumes(resource: Resource) -> Iterator[tuple[Path, Mounted]]:
+def _volumes(resource: Resource) -> Iterator[Mounted]:
     for spec in specs(resource):
-        yield from ((one.path, one) for one in mounts(spec) if one.kind != "bind" and one.source)
+        yield from (one for one in mounts(spec) if one.kind != "bind" and one.source)
+
+
+def _kept_elsewhere(volume: Resource) -> Iterator[Finding]:
+    """What gives a volume files that are not the stack's."""
+    driver, options = (member(volume.props, key) for key in ("driver", "driverOpts"))
+    foreign = isinstance(driver, str) and driver not in ("", "local")
+    if foreign or (isinstance(options, dict) and options and options.get("type") != "tmpfs"):
+        yield Finding(
+            path=("driver" if foreign else "driverOpts",),
+            problem="brings files that no rule can judge to where a way out reads its own",
+            remedy="Let the engine keep the volume",
+            resource=volume,
+        )
 
 
 def _numbers(description: str, *default: Value) -> dict[str, Any]:

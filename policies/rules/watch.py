@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from policies.rules.configuration import File, UnreadableError, member, texts
+from policies.rules.configuration import member, texts
 from policies.rules.containers import text_of
 from policies.rules.given import Document, Given, clean, givens, started_with
 from policies.rules.props import UNKNOWN, Path, Value
@@ -46,25 +46,16 @@ class Server:
         """Whether one of the files of rules that it names comes with it and has alerts in it."""
         folder = posixpath.dirname(self.place)
         wanted = [clean(posixpath.join(folder, name)) for name in texts(member(self.document.data, "rule_files"))]
-        return any(
-            _has_alerts(found)
-            for path, found in self.given.at.items()
-            if any(fnmatch.fnmatchcase(path, one) for one in wanted)
-        )
+        named = (path for path in self.given.at if any(fnmatch.fnmatchcase(path, one) for one in wanted))
+        return any(_has_alerts(one.data) for path in named for one in self.given.read(path))
 
 
-def _has_alerts(found: list[tuple[Resource, File]]) -> bool:
-    for _, file in found:
-        try:
-            data = file.document()
-        except UnreadableError:
-            continue
-        groups = dicts(member(data, "groups"))
-        if data is UNKNOWN or any(
-            isinstance(member(rule, "alert"), str) for group in groups for rule in dicts(member(group, "rules"))
-        ):
-            return True
-    return False
+def _has_alerts(data: Value) -> bool:
+    """Whether a file of rules has alerts, or may have some."""
+    groups = dicts(member(data, "groups"))
+    return data is UNKNOWN or any(
+        isinstance(member(rule, "alert"), str) for group in groups for rule in dicts(member(group, "rules"))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,21 +131,16 @@ def _watch(stack: Stack) -> Iterator[Watch]:
     whole = True
     for runner, given in givens(stack):
         place = _place(runner.resource)
-        found = given.at.get(place, []) if place is not None else []
-        if not found and not given.whole:
-            whole = False  # it may be a Prometheus
-        if place is None and any(_scrapes(one.data) for one in given.documents()):
-            whole = False
-        for resource, file in found:
-            try:
-                data = file.document()
-            except UnreadableError:
-                continue  # that is a finding of its own
-            if data is UNKNOWN:
+        if place is None:
+            # It may be a Prometheus.
+            whole = whole and given.whole and not any(_scrapes(one.data) for one in given.documents())
+            continue
+        whole = whole and (given.whole or place in given.at)
+        for document in given.read(place):
+            if document.data is UNKNOWN:
                 whole = False
-            elif _scrapes(data):
-                document = Document(resource=resource, file=file, data=data)
-                servers.append(Server(runner=runner, given=given, place=place or "", document=document))
+            elif _scrapes(document.data):
+                servers.append(Server(runner=runner, given=given, place=place, document=document))
     yield Watch(servers=tuple(servers), running=runners(stack), whole=whole)
 
 

@@ -2,36 +2,9 @@
 
 import pulumi
 import pulumi_docker as docker
+from hardened import container
 
 DIGEST = "@sha256:" + "4f" * 32
-HARDENED = {
-    "user": "65534:65534",
-    "read_only": True,
-    "capabilities": {"drops": ["ALL"]},
-    "security_opts": ["no-new-privileges:true"],
-    "init": True,
-    "memory": 64,
-    "memory_swap": 64,
-    "cpus": "0.5",
-    "ulimits": [{"name": "nproc", "soft": 64, "hard": 64}],
-    "log_driver": "json-file",
-    "log_opts": {"max-file": "3", "max-size": "10m"},
-    "stop_timeout": 15,
-    "destroy_grace_seconds": 15,
-}
-SERVED = {
-    **HARDENED,
-    "restart": "unless-stopped",
-    "wait": True,
-    "must_run": True,
-    "healthcheck": {
-        "tests": ["CMD", "app", "check"],
-        "interval": "10s",
-        "timeout": "5s",
-        "start_period": "10s",
-        "retries": 3,
-    },
-}
 
 
 def network(row: str, subnet: str) -> docker.Network:
@@ -46,14 +19,15 @@ def network(row: str, subnet: str) -> docker.Network:
 monitoring = network("monitoring", "172.31.253")
 socket = network("socket-cadvisor", "172.31.254")
 secrets = docker.Volume("grafana-secrets-files", name="nexus-policy-test-secrets")
-docker.Container(
+container(
     "grafana-seed",
     name="nexus-policy-test-seeder",
     image="docker.io/library/busybox:1.37" + DIGEST,
     start=False,
     must_run=False,
     restart="no",
-    network_mode="none",
+    wait=None,
+    healthcheck=None,
     uploads=[
         {
             "file": "/run/secrets/api_key",
@@ -63,9 +37,8 @@ docker.Container(
         {"file": "/run/config/app.yml", "content": "key_file: /run/secrets/api_key\n", "permissions": "0400"},
     ],
     volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets"}],
-    **HARDENED,
 )
-docker.Container(
+container(
     "grafana-container",
     name="nexus-policy-test-grafana",
     image="sha256:" + "4f" * 32,
@@ -74,9 +47,9 @@ docker.Container(
     labels=[{"label": "nexus.seed", "value": "9d" * 32}],
     volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets", "read_only": True}],
     networks_advanced=[{"name": monitoring.name}],
-    **SERVED,
+    network_mode=None,
 )
-docker.Container(
+container(
     "cadvisor-socket-proxy-container",
     name="nexus-policy-test-proxy",
     image="docker.io/wollomatic/socket-proxy:1.13.1" + DIGEST,
@@ -95,13 +68,13 @@ docker.Container(
         }
     ],
     networks_advanced=[{"name": socket.name}],
-    **SERVED,
+    network_mode=None,
 )
-docker.Container(
+container(
     "cadvisor-container",
     name="nexus-policy-test-cadvisor",
     image="ghcr.io/google/cadvisor:v0.60.6" + DIGEST,
     command=["--docker=tcp://cadvisor-socket-proxy:2375", "--docker_only=true"],
     networks_advanced=[{"name": monitoring.name}, {"name": socket.name}],
-    **SERVED,
+    network_mode=None,
 )
