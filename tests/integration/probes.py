@@ -86,7 +86,7 @@ def launch(
     try:
         container.start()
     except docker.errors.APIError:
-        container.remove(force=True)
+        container.remove(force=True, v=True)
         raise
     return container
 

@@ -74,7 +74,7 @@ def pulumi(directory: Path, scenario: str, *words: str, **more: str) -> subproce
 def sweep(client: docker.DockerClient) -> None:
     """Removes what a killed run left."""
     for container in client.containers.list(all=True, filters={"name": PREFIX}):
-        container.remove(force=True)
+        container.remove(force=True, v=True)
     for network in client.networks.list(filters={"name": PREFIX}):
         network.remove()
     for volume in client.volumes.list(filters={"name": PREFIX}):

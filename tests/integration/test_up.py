@@ -38,7 +38,7 @@ def test_a_stopped_container_is_not_taken_for_healthy(stack: Stack, client: dock
     try:
         assert not_healthy([dead]) == ["dead is created"]
     finally:
-        dead.remove(force=True)
+        dead.remove(force=True, v=True)
 
 
 @pytest.mark.parametrize("look", [(), ("--refresh",)], ids=["as recorded", "refreshed"])
