@@ -8,6 +8,7 @@ import pulumi
 
 from components import downloads, edge, images, monitoring
 from components.arr import APPS, arr
+from components.firewall import firewall
 from components.jellyfin import jellyfin
 from components.networks import Networks
 from components.secrets import ADMIN_USER, SecretBundle
@@ -39,6 +40,7 @@ class Platform(pulumi.ComponentResource):
             opts=child,
         )
 
+        firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None

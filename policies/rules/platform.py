@@ -420,6 +420,7 @@ RULES: Final = (
                 **_REASONS,
                 "default": {
                     "cadvisor-socket-proxy": "has no metrics; without it the target cadvisor fails",
+                    "firewall": "listens nowhere; its health check looks at its rules",
                     "vpn": "has no metrics; the probe of qbittorrent goes through it and fails with it",
                     "vpn-peer": "is there for development alone; the probe of qbittorrent needs it",
                 },

@@ -32,6 +32,7 @@ APPS: Final = {
     "blackbox-exporter",
     "cadvisor",
     "cadvisor-socket-proxy",
+    "firewall",
 }
 """The services of every stack."""
 
