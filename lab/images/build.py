@@ -178,7 +178,9 @@ class Lab:
             hint = ", 5 minutes and more on two cores" if binary == "traefik" else ""
             say(f"{binary}: go build{hint}")
             script = HERE / ("standins" if binary == "nexus-standin" else binary) / "compile"
-            self._call(f"{binary}: go build", script, folder / binary)
+            # -v: a line for each package; else the compiler says nothing after the last download, for minutes.
+            flags = f"{os.environ.get('GOFLAGS', '')} -v".strip()
+            self._call(f"{binary}: go build", script, folder / binary, environment={"GOFLAGS": flags})
 
         return work.artefact(self.cache / "artefacts", binary, self.binary_keys[binary], make) / binary
 
