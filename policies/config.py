@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
-from policies.rules.rule import EXCUSED, Config, Rule
+from policies.rules.rule import EXCUSED, Config, Rule, in_development
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
@@ -90,7 +90,8 @@ class File(_Section):
     """The whole file."""
 
     development_stacks: tuple[str, ...] = Field(
-        description="Stacks on which nobody depends. The rules for staging and production are silent there."
+        description="Stacks on which nobody depends; in a name `*` stands for any characters. The rules for staging "
+        "and production are silent there."
     )
     advisory: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Rules that only warn, by stack; for stacks of development alone."
@@ -198,7 +199,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | 
     for name, entries in lines.items():
         result[name]["exceptions"] = entries
     for one, names in file.advisory.items():
-        if one not in file.development_stacks:
+        if not in_development(one, {DEVELOPMENT: list(file.development_stacks)}):
             problems.append(f"advisory.{one}: not one of {DEVELOPMENT}; elsewhere every rule refuses")
         for name in names:
             if known(name, f"advisory.{one}") and one == stack:

@@ -7,6 +7,7 @@ every rule. What one rule forbids does not belong here.
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Self, TypeVar, cast
 
 from pulumi_policy import (
@@ -31,7 +32,8 @@ DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
 
 DEVELOPMENT: Final = "development-stacks"
-"""The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml."""
+"""The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml: names of
+stacks, where `*` stands for any characters."""
 
 EXCUSED: Final = "excused"
 """The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
@@ -45,6 +47,13 @@ Config = Mapping[str, Value]
 def texts_setting(description: str, default: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON schema of a setting that is a list of texts."""
     return {"type": "array", "items": {"type": "string"}, "default": list(default), "description": description}
+
+
+def in_development(stack: str, config: Config) -> bool:
+    """Whether a rule's configuration counts the stack of that name among those of development."""
+    given = config.get(DEVELOPMENT)
+    patterns = given if isinstance(given, list) else []
+    return any(fnmatchcase(stack, one) for one in patterns if isinstance(one, str))
 
 
 class _Once:
