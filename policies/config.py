@@ -13,6 +13,7 @@ import yaml
 from pulumi_policy import EnforcementLevel
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from components.strictyaml import Loader, complaint
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
 from policies.rules.rule import EXCUSED, REVIEWS, Config, Rule, in_development
@@ -114,7 +115,7 @@ class File(_Section):
 def read(path: Path = FILE) -> File:
     """The file, checked by itself. Raises ConfigError."""
     try:
-        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
         if isinstance(tree, dict):  # a key with nothing behind it, as when the last exception is taken out
             tree = {key: value for key, value in tree.items() if value is not None}
         return File.model_validate(tree)
@@ -124,7 +125,9 @@ def read(path: Path = FILE) -> File:
             for one in error.errors(include_input=False, include_url=False)
         )
         message = "\n".join(lines)
-    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: a day such as 2027-02-30
+    except yaml.YAMLError as error:
+        message = f"{_called(path)}: {complaint(error)}"
+    except (OSError, ValueError) as error:  # ValueError: a day such as 2027-02-30
         message = f"{_called(path)}: {' '.join(str(error).split())}"
     raise ConfigError(message)
 
@@ -142,19 +145,6 @@ _SAID: Final = {
 
 def _called(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
-
-
-class _Loader(yaml.SafeLoader):
-    """A key that stands twice is refused: YAML's readers take the last one, and exceptions would be lost unseen."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name} stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
 
 
 def late(file: File, today: date) -> Iterator[str]:

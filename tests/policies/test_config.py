@@ -147,7 +147,7 @@ BAD: Final = (
     ("nothing", "", "the file: must be an object"),
     ("list", "- 1", "the file: must be an object"),
     ("no-yaml", "development-stacks: [dev", "while parsing"),
-    ("not-text", "development-stacks: \x07", "unacceptable character"),
+    ("not-text", "development-stacks: \x07", "is not YAML: special characters are not allowed"),
     ("twice", GOOD + GOOD, "the key development-stacks stands twice"),
     ("missing-key", "settings: {}", "development-stacks: missing"),
     ("unknown-key", GOOD + "exemptions: []", "exemptions: no such key"),
@@ -242,13 +242,14 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (GOOD + LINE % ("no-blue-paint", "2026-09-01"), "exceptions.0.rule: there is no rule no-blue-paint"),
-        ("development-stacks: [dev", "policies/config.yaml: while parsing"),
+        ("development-stacks: [dev", "policies/config.yaml: is not YAML: line 1: while parsing"),
     ],
     ids=["unknown-rule", "no-yaml"],
 )
 def test_the_pack_does_not_start(tmp_path: Path, text: str, said: str) -> None:
     copy = tmp_path / "policies"
-    shutil.copytree(PACK, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (PACK, PACK.parent / "components"):
+        shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "config.yaml").write_text(text, encoding="utf-8")
     # The way the language host does it, see test_pack.py.
     done = subprocess.run(
