@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from components import commands
+
 if TYPE_CHECKING:
     from components.settings import Settings
 
@@ -386,7 +388,7 @@ def _gid_missing(host: str) -> str:
 
 
 def _set(facts: HostFacts, key: str, value: str) -> str:
-    return f"scripts/pulumi -s {facts.stack} config set --path nexus:{key} {value}"
+    return commands.config_set(facts.stack, f"--path nexus:{key} {value}")
 
 
 class _Api:

@@ -56,7 +56,7 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
     Secrets are made up, whether the file has them or not, and nothing is asked of any host. Raises UserError where
     the program refuses the settings.
     """
-    settings = stack_files.settings_of(file)
+    settings = stack_files.settings_of(file, name)
     given = {
         key: cast("Json", value)
         for key, value in stack_files.values_of(file).items()
@@ -68,8 +68,10 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
         loaded = json.loads(engine) if isinstance(engine, str) else engine
         given[f"{PROJECT}:docker"] = {**cast("dict[str, Json]", loaded), "socket-gid": SOCKET_GID}
     have = {key.partition(":")[2] for key in stack_files.values_of(file) if _encrypted(key)}
-    wanted = {one.key for one in required_secrets(settings)} | have
-    secrets = {f"{PROJECT}:{key}": generated(key, 32) for key in wanted}
+    wanted = {one.key for one in required_secrets(settings, have)} | have
+    secrets = {
+        f"{PROJECT}:{one.key}": one.sample.format(generated(one.key, 32)) for one in SECRET_KEYS if one.key in wanted
+    }
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:

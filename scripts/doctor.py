@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     paths = find()
     file = stack.peek(paths, given.stack, given.stack_file)
-    settings = stack.settings_of(file)
+    settings = stack.settings_of(file, given.stack)
     chosen = stack.values_of(file).get(images.KEY)
     findings = [
         *about_stack(paths, given.stack, file),

@@ -183,7 +183,7 @@ class Engine:
     @property
     def project(self) -> str:
         """The name in Pulumi.yaml."""
-        return str(stack.read(self.paths.root / "Pulumi.yaml")["name"])
+        return str(stack.project(self.paths.root)["name"])
 
     def locks(self) -> Iterator[Path]:
         """The lock files on this stack; none where the backend is not made of files."""

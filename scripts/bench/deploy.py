@@ -32,8 +32,9 @@ from scripts.console import UserError, say
 from scripts.engine import Engine, open_stack
 from scripts.paths import Paths
 
-NAME: Final = "bench-scratch"
-"""The stack of its own. Whatever carries this name on the Docker host is removed, before and after."""
+NAME: Final = "bench-dev"
+"""The stack of its own, by its name one of development (policies/config.yaml).
+Whatever carries this name on the Docker host is removed, before and after."""
 
 DIRECT: Final = "Docker API"
 OURS: Final = "NEXUS"

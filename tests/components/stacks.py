@@ -18,7 +18,7 @@ from components import host, networks, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import EmbeddedVpn, Settings
+from components.settings import SECRET_KEYS, EmbeddedVpn, Settings
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -29,7 +29,10 @@ EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
 
 def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
-    return {f"nexus:{key}": f"given-{key}-9d1f60c2" for key in ("tls-certificate", "tls-key", *keys)}
+    sample = {one.key: one.sample for one in SECRET_KEYS}
+    return {
+        f"nexus:{key}": sample[key].format(f"given-{key}-9d1f60c2") for key in ("tls-certificate", "tls-key", *keys)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
         (replace(WELL, listeners=(taken(80),)), ("nexus:edge.http-port: port 80 on 127.0.0.1", "container web")),
         (
             replace(WELL, listeners=(taken(443, "127.0.0.1"),)),
-            ("nexus:edge.https-port: port 443", "-s dev config set"),
+            ("nexus:edge.https-port: port 443", "config set --path nexus:edge.https-port"),
         ),
         (
             replace(
@@ -91,11 +91,11 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
         ),
         (
             replace(WELL, engine=replace(ENGINE, cpus=1)),
-            ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1`"),
+            ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1 "),
         ),
         (
             replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")),
-            ("nexus:docker.image-store: is overlay2", "config set --path nexus:docker.image-store containerd"),
+            ("nexus:docker.image-store: is overlay2", "config set --path nexus:docker.image-store containerd "),
         ),
     ],
 )

@@ -125,7 +125,11 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images."""
+    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images.
+
+    Its name ends in `-dev`, by which policies/config.yaml takes it for a stack of development: no other may run the
+    lab's images, and that file names no stack of the tests. A new one also takes ports and a pool that no other has.
+    """
 
     name: str
     directory: Path
