@@ -32,7 +32,7 @@ from pydantic import (
     model_validator,
 )
 
-from components import commands, stackfile
+from components import commands, reach, stackfile
 from components.stackfile import PROJECT as PROJECT
 
 
@@ -171,9 +171,16 @@ class DockerHost(_Section):
     """``nexus:docker``: which Docker Engine the stack lives on."""
 
     host: str = Field(
-        "unix:///var/run/docker.sock",
-        pattern=r"^(unix:///|ssh://|tcp://)\S+$",
-        description="The Docker Engine, as in DOCKER_HOST: unix:///path, ssh://user@host or tcp://host:port.",
+        reach.DEFAULT,
+        description="The Docker Engine: unix:///path on this machine, or ssh://user@host of another one (with :port "
+        "and the socket's /path where they are not the usual ones). DOCKER_HOST and the like in the shell count "
+        "for nothing.",
+    )
+    ssh_options: tuple[str, ...] = Field(
+        (),
+        description="Options for `ssh` to an ssh:// host, one word each, such as [-F, /home/me/nexus.ssh]. What "
+        "~/.ssh/config says holds as well. Nobody is asked anything: the key needs an agent or no passphrase, and "
+        "the host's key has to be known (`ssh user@host true` once).",
     )
     socket_gid: int | None = Field(
         None,
@@ -189,10 +196,22 @@ class DockerHost(_Section):
         "containers (it would need containerd's own socket).",
     )
 
+    @field_validator("host")
+    @classmethod
+    def _reachable(cls, host: str) -> str:
+        reach.check(host)
+        return host
+
+    @model_validator(mode="after")
+    def _options_have_a_use(self) -> DockerHost:
+        if self.ssh_options and not reach.is_ssh(self.host):
+            raise ValueError("ssh-options are for a host of the form ssh://user@host")
+        return self
+
     @property
     def local_socket(self) -> Path | None:
         """The socket's path where the engine is on this machine, else None."""
-        return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
+        return None if reach.is_ssh(self.host) else Path(self.host.removeprefix("unix://"))
 
 
 class Images(_Section):
@@ -256,9 +275,10 @@ class Storage(_Section):
         "file system). Left out: a named Docker volume.",
     )
     min_free_gb: int = Field(
-        5,
+        10,
         ge=1,
-        description="Gigabytes that must be free where Docker keeps its data before anything is changed.",
+        description="Gigabytes that must be free where Docker keeps its data before anything is changed. The images "
+        "take about 5, and Jellyfin itself does not start with less than 2 GiB.",
     )
 
 

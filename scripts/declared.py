@@ -28,7 +28,7 @@ from pulumi.runtime import settings as runtime_settings
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
-from components import host
+from components import host, reach
 from components.settings import PROJECT, SECRET_KEYS, SettingsError, required_secrets
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
@@ -75,7 +75,11 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:
-        with configuration(given, secrets), mock.patch.object(host, "gather", return_value=nowhere):
+        with (
+            configuration(given, secrets),
+            mock.patch.object(host, "gather", return_value=nowhere),
+            mock.patch.object(reach, "refusal", return_value=None),
+        ):
             run(
                 lambda: runpy.run_path(str(root / "__main__.py")),
                 lambda one: found.append(_resource(one, name)),

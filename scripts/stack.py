@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from components import stackfile
+from components import reach, stackfile
 from components.stackfile import Tree
 from scripts.console import UserError, say
 from scripts.paths import Paths
@@ -51,7 +51,7 @@ class StackFiles:
 
     def environment(self, paths: Paths) -> dict[str, str]:
         """The environment that makes every Pulumi command use these files and the policy pack."""
-        environment = dict(paths.environment)
+        environment = reach.quiet(paths.environment)
         environment["PULUMI_STACK"] = self.stack
         # Every flag is also an environment variable (CLI 3.208 and later), so no subcommand can miss them.
         environment["PULUMI_OPTION_CONFIG_FILE"] = str(self.config)
@@ -59,6 +59,9 @@ class StackFiles:
         environment.pop("PULUMI_OPTION_POLICY_PACK_CONFIG", None)
         if self.levels:
             environment["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.levels)
+        # One setting as an object or as JSON text: the address is in both.
+        if "ssh://" in json.dumps(values(self).get("nexus:docker")):
+            environment.setdefault("PULUMI_OPTION_PARALLEL", str(reach.SSH_PARALLEL))
         if self.passphrase:
             # The variable with the passphrase itself would win over the file.
             environment.pop("PULUMI_CONFIG_PASSPHRASE", None)

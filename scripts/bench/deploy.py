@@ -127,7 +127,7 @@ def _scratch(engine: Engine) -> Iterator[tuple[Engine, docker.DockerClient]]:
             f"{engine.paths.stack(NAME)}: you have a stack of the name that the benchmark uses; rename it"
         )
     settings = stack.settings(engine.files)
-    client = dockerhost.connect(settings.docker.host)
+    client = dockerhost.connect(settings.docker)
     remove(client)
     with ExitStack() as last:
         state = Path(last.enter_context(tempfile.TemporaryDirectory(prefix="nexus-bench-")))  # mode 0700

@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from components import host, networks, secrets
+from components import host, networks, reach, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
@@ -124,6 +124,7 @@ def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Reco
     with (
         configuration(choice.config, choice.secrets),
         mock.patch.object(host, "gather", return_value=unknown),
+        mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
         mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
