@@ -172,6 +172,11 @@ def test_a_message_names_the_plain_command(plain: Plain) -> None:
     for key in ("nexus:tls-certificate", "nexus:tls-key"):
         assert f"run `pulumi config set --secret {key} --stack {plain.stack.name}`" in refused.output
     assert "scripts/pulumi" not in refused.output
+    for key in ("nexus:tls-certificate", "nexus:tls-key"):
+        succeeded(plain.pulumi("config", "set", "--secret", key, "a text of this test"))
+    succeeded(plain.pulumi("preview", *PACK))
+    for key in ("nexus:tls-certificate", "nexus:tls-key"):
+        succeeded(plain.pulumi("config", "rm", key))
     succeeded(plain.pulumi("config", "rm", "--path", "nexus:edge.domain"))
 
 
