@@ -15,7 +15,7 @@ import pulumi
 import yaml
 
 from components import host
-from components.networks import may_talk
+from components.networks import TableError, may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -304,7 +304,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+            raise TableError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
         jobs.append(
             {
                 "job_name": service.name,
@@ -317,7 +317,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise ValueError(
+            raise TableError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(

@@ -193,6 +193,14 @@ class TestMain:
         message, _ = self.refused(CHOICES["dev"])
         assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
 
+    def test_a_defect_shows_where_it_is(self) -> None:
+        with (
+            mock.patch("components.platform.Platform", side_effect=ValueError("a defect")),
+            pytest.raises(ValueError, match="a defect") as caught,
+        ):
+            build(CHOICES["dev"])
+        assert not isinstance(caught.value, SettingsError)
+
 
 class TestGpu:
     def test_none(self) -> None:
