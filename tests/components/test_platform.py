@@ -353,3 +353,9 @@ class TestRemoteEngine:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]
         assert proxy.mounts["/var/run/docker.sock"]["source"] == "/var/run/docker.sock"
+
+
+class TestAnotherSocket:
+    def test_the_proxy_gets_the_one_of_the_settings(self) -> None:
+        proxy = built("rootless").service("cadvisor-socket-proxy")
+        assert proxy.mounts["/var/run/docker.sock"]["source"] == "/run/user/1000/docker.sock"
