@@ -293,7 +293,7 @@ def grafana(
 def prometheus_configuration(services: Sequence[Service]) -> str:
     """Prometheus's configuration for these services.
 
-    Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},

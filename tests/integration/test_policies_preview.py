@@ -117,7 +117,7 @@ def project(environment: dict[str, str], tmp_path: Path, request: pytest.Fixture
         encoding="utf-8",
     )
     program = Program(directory=directory, environment=environment)
-    made = program.run("stack init staging" if request.param in STAGING else "stack init test")
+    made = program.run("stack init staging" if request.param in STAGING else "stack init test-dev")
     assert made.returncode == 0, made.stdout
     yield program
     gone = program.run("destroy", "--yes", "--skip-preview", "--remove")
@@ -277,3 +277,19 @@ def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
     refused = project.judged("preview", "--policy-pack-config", str(settings))
     assert refused.returncode != 0, refused.stdout
     assert "reason is required" in refused.stdout
+
+
+@pytest.mark.parametrize("project", ["good"], indirect=True)
+def test_an_exception_whose_review_is_overdue_warns_and_holds(project: Program, tmp_path: Path) -> None:
+    proxy = "cadvisor-socket-proxy-container"
+    reviews = [{"rule": "no-engine-socket", "resource": proxy, "until": "2020-01-01"}]
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps({"exception-review": {"reviews": reviews}}), encoding="utf-8")
+    done = project.judged("preview", "--policy-pack-config", str(settings))
+    assert done.returncode == 0, done.stdout
+    assert not violations(done.stdout)
+    (line,) = advised(done.stdout)
+    assert " exception-review " in line
+    assert (
+        f"{proxy}: exceptions[0] (no-engine-socket) is an exception whose review was due by 2020-01-01" in done.stdout
+    )

@@ -49,7 +49,7 @@ def project(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.T
         f"name: report\nruntime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
         encoding="utf-8",
     )
-    for command in (["stack", "init", "test"], ["up", "--yes", "--skip-preview"]):
+    for command in (["stack", "init", "test-dev"], ["up", "--yes", "--skip-preview"]):
         made = pulumi(directory, "base", *command)
         assert made.returncode == 0, made.stdout + made.stderr
     yield directory
