@@ -34,9 +34,9 @@ GIGABYTE: Final = 10**9
 _TIMEOUT: Final = 10.0
 """Seconds for one answer of the engine."""
 _SSH_TIMEOUT: Final = _TIMEOUT + reach.CONNECT_SECONDS
-_LOOPBACK_FIXED: Final = ((23, 0, 11), (25, 0, 4), (26, 0, 0))
+_LOOPBACK_FIXED: Final = ((23, 0, 11), (25, 0, 5), (26, 0, 0))
 """The releases from which, each in its line, no name asked in an internal network leaves by the host's own resolver
-(CVE-2024-29018, moby/moby PR 47589)."""
+(CVE-2024-29018, moby/moby PR 47538; of 25.0 its advisory names 25.0.4 and the release notes 25.0.5: the later)."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -261,12 +261,15 @@ say tcp awk 'NR == 1 || $4 == "0A"' /proc/net/tcp
 say tcp6 awk 'NR == 1 || $4 == "0A"' /proc/net/tcp6
 say rule ip -4 rule show
 say route ip -4 route show table all
-# The engine itself takes the second file where the first names nothing but systemd-resolved's own address
-# (moby/moby daemon/libnetwork/internal/resolvconf, Path).
+# Its own configuration tells the engine whom to ask, or the second file where the first names nothing but
+# systemd-resolved's own address (moby/moby daemon/libnetwork/internal/resolvconf, Path).
+dns=$(tr '\n' ' ' 2>/dev/null </etc/docker/daemon.json |
+  sed -n 's/.*"dns" *: *\[\([^]]*\)\].*/\1/p' | tr '",' '  ')
 resolver=/etc/resolv.conf
 if [ "$(awk '$1 == "nameserver" {print $2}' $resolver 2>/dev/null)" = 127.0.0.53 ]
 then resolver=/run/systemd/resolve/resolv.conf; fi
-say resolver awk '$1 == "nameserver"' $resolver
+if [ -n "$dns" ]; then for one in $dns; do say resolver echo "nameserver $one"; done
+else say resolver awk '$1 == "nameserver"' $resolver; fi
 echo 'nexus end'
 """
 """Prints what a host has, a line for each find: its name, a tab, and the find as the host's own tools write it. Takes
@@ -364,7 +367,7 @@ def resolver_warning(facts: HostFacts) -> str | None:
         return None
     return (
         f"this engine ({facts.engine.version}) asks it for containers of internal networks too, so a name leaves "
-        "where nothing else does (CVE-2024-29018); use an engine from 23.0.11, 25.0.4 or 26.0 on, or name another "
+        "where nothing else does (CVE-2024-29018); use an engine from 23.0.11, 25.0.5 or 26.0 on, or name another "
         'server in its /etc/docker/daemon.json ("dns")'
     )
 

@@ -119,13 +119,14 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
     nvidia = {True: "there", False: "none", None: "unknown"}[facts.nvidia]
     yield Finding(status="ok", what="NVIDIA runtime", detail=nvidia)
     yield known("/dev/net/tun", "nexus:vpn:", "there" if facts.tun else None)
-    userspace = "not in the kernel: the tunnel runs in userspace, which is slower"
-    yield known(
-        "WireGuard",
-        "nexus:vpn.type",
-        {True: "in the kernel", False: userspace, None: None}[facts.wireguard],
-        "ok" if facts.wireguard else "warn",
-    )
+    kernel = {
+        True: "in the kernel",
+        False: "not in the kernel: the tunnel runs in userspace, which is slower",
+        None: "not loaded, and whether it can be is not to be seen; else the tunnel runs in userspace"
+        if seen
+        else None,
+    }[facts.wireguard]
+    yield known("WireGuard", "nexus:vpn.type", kernel, "ok" if facts.wireguard else "warn")
     edge = settings.edge
     for key, port in (("http-port", edge.http_port), ("https-port", edge.https_port)):
         free = f"free on {edge.bind_address}, or this stack's own"

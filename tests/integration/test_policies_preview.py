@@ -14,10 +14,11 @@ from typing import Final
 import docker
 import pytest
 
+from components import reach
 from policies import config as pack
 from policies.rules import POLICIES
 from policies.rules import RULES as RULES_OF_THE_PACK
-from tests.integration.stacks import ROOT
+from tests.integration.stacks import DOCKER_HOST, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +77,8 @@ def environment(client: docker.DockerClient, alone: None, tmp_path_factory: pyte
         pytest.skip(message)
     found = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
     backend = tmp_path_factory.mktemp("backend")
-    return found | {"PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "of this test only"}
+    own = {"PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "of this test only"}
+    return reach.quiet(found, DOCKER_HOST) | own
 
 
 @dataclass(frozen=True, kw_only=True)
