@@ -28,7 +28,7 @@ from pulumi.runtime import settings as runtime_settings
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
-from components import host
+from components import host, reach
 from components.settings import PROJECT, SECRET_KEYS, SettingsError, required_secrets
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
@@ -56,7 +56,7 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
     Secrets are made up, whether the file has them or not, and nothing is asked of any host. Raises UserError where
     the program refuses the settings.
     """
-    settings = stack_files.settings_of(file)
+    settings = stack_files.settings_of(file, name)
     given = {
         key: cast("Json", value)
         for key, value in stack_files.values_of(file).items()
@@ -68,12 +68,18 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
         loaded = json.loads(engine) if isinstance(engine, str) else engine
         given[f"{PROJECT}:docker"] = {**cast("dict[str, Json]", loaded), "socket-gid": SOCKET_GID}
     have = {key.partition(":")[2] for key in stack_files.values_of(file) if _encrypted(key)}
-    wanted = {one.key for one in required_secrets(settings)} | have
-    secrets = {f"{PROJECT}:{key}": generated(key, 32) for key in wanted}
+    wanted = {one.key for one in required_secrets(settings, have)} | have
+    secrets = {
+        f"{PROJECT}:{one.key}": one.sample.format(generated(one.key, 32)) for one in SECRET_KEYS if one.key in wanted
+    }
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:
-        with configuration(given, secrets), mock.patch.object(host, "gather", return_value=nowhere):
+        with (
+            configuration(given, secrets),
+            mock.patch.object(host, "gather", return_value=nowhere),
+            mock.patch.object(reach, "refusal", return_value=None),
+        ):
             run(
                 lambda: runpy.run_path(str(root / "__main__.py")),
                 lambda one: found.append(_resource(one, name)),

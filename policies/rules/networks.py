@@ -15,7 +15,7 @@ from pulumi_policy import Severity
 from policies.rules.configuration import texts
 from policies.rules.containers import items, known, number, on, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, in_development, texts_setting
 
 _INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
 _ICC: Final = "com.docker.network.bridge.enable_icc"
@@ -44,7 +44,7 @@ def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
-    development = resource.stack in texts(config.get(DEVELOPMENT))
+    development = in_development(resource.stack, config)
     allowed = {number(one) for one in items(config.get("ports"))}
     published = list(_published(resource))
     numbers = {number(port.get(key)) for _, port in published for key in ("external", "publishedPort")} - {None}

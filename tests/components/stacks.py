@@ -14,11 +14,11 @@ from unittest import mock
 import pytest
 import yaml
 
-from components import host, networks, secrets
+from components import host, networks, reach, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import EmbeddedVpn, Settings
+from components.settings import SECRET_KEYS, EmbeddedVpn, Settings
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -29,15 +29,20 @@ EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
 
 def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
-    return {f"nexus:{key}": f"given-{key}-9d1f60c2" for key in ("tls-certificate", "tls-key", *keys)}
+    sample = {one.key: one.sample for one in SECRET_KEYS}
+    return {
+        f"nexus:{key}": sample[key].format(f"given-{key}-9d1f60c2") for key in ("tls-certificate", "tls-key", *keys)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A stack's configuration: plain settings as parsed from the stack file, and its secrets."""
+    """A stack's configuration: plain settings as parsed from the stack file, its secrets, and what the engine says of
+    itself where it is asked."""
 
     config: Mapping[str, Json]
     secrets: Mapping[str, str] = field(default_factory=given)
+    engine: host.Engine | None = None
 
 
 def stack_file(stack: str) -> dict[str, Json]:
@@ -98,7 +103,28 @@ CHOICES: Final[Mapping[str, Choice]] = {
         }
     ),
     "mirror": Choice(config={**EMBEDDED, "nexus:images": {"mirror": "registry.lan:5000/cache"}}),
-    "containerd": Choice(config={**EMBEDDED, "nexus:docker": {"image-store": "containerd"}}),
+    "containerd": Choice(
+        config=EMBEDDED,
+        engine=host.Engine(
+            version="29.0.0",
+            storage_driver="overlayfs",
+            cgroup_version="2",
+            root=Path("/var/lib/docker"),
+            cpus=4,
+            containerd_images=True,
+        ),
+    ),
+    "rootless": Choice(
+        config={**EMBEDDED, "nexus:docker": {"host": "unix:///run/user/1000/docker.sock", "socket-gid": 0}},
+        engine=host.Engine(
+            version="28.5.2",
+            storage_driver="fuse-overlayfs",
+            cgroup_version="2",
+            root=Path("/home/nexus/.local/share/docker"),
+            cpus=4,
+            rootless=True,
+        ),
+    ),
     "remote": Choice(
         config={
             **EMBEDDED,
@@ -116,11 +142,12 @@ CHOICES: Final[Mapping[str, Choice]] = {
 
 
 def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Recorder:
-    """Runs the project's own __main__.py with these settings, on a host about which nothing is known."""
-    unknown = host.HostFacts(stack=stack, local=False)
+    """Runs the project's own __main__.py with these settings, on a host about which nothing else is known."""
+    unknown = host.HostFacts(stack=stack, local=False, engine=choice.engine)
     with (
         configuration(choice.config, choice.secrets),
         mock.patch.object(host, "gather", return_value=unknown),
+        mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
         mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
@@ -132,9 +159,9 @@ _read_gid = host.socket_gid
 _hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
 
 
-def _socket_gid(settings: Settings) -> int:
+def _socket_gid(settings: Settings, engine: host.Engine) -> int:
     """The setting, or a number where the real function would look at this machine's own socket."""
-    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings)
+    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings, engine)
 
 
 @functools.cache
