@@ -85,6 +85,12 @@ TABLE: Final = (
         members=("cadvisor-socket-proxy", "cadvisor"),
         why="one network for each consumer of a socket proxy",
     ),
+    Row(
+        name="socket-guard",
+        internal=True,
+        members=("guard-socket-proxy", "guard"),
+        why="as socket-cadvisor: the guard may have the downloader started, and nothing else",
+    ),
 )
 
 

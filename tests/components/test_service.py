@@ -290,6 +290,7 @@ SERVICES: Final = {
         exceptions=frozenset(
             {
                 (SOCKET_PROXY, "/var/run/docker.sock"),
+                ("guard-socket-proxy", "/var/run/docker.sock"),
                 ("cadvisor", f"/sys,{LAYERS}"),
                 ("cadvisor", "/sys"),  # where containerd stores the images
             }
@@ -309,6 +310,8 @@ SERVICES: Final = {
             {
                 (SOCKET_PROXY, str(SOCKET_GID)),
                 (SOCKET_PROXY, "121"),  # of the remote stack
+                ("guard-socket-proxy", str(SOCKET_GID)),
+                ("guard-socket-proxy", "121"),
                 ("jellyfin", "993"),  # the render group of the stack with a DRI GPU
             }
         ),
