@@ -157,7 +157,7 @@ def _provider(
                 "VPN_SERVICE_PROVIDER": "custom",
                 "VPN_TYPE": "wireguard",
                 "WIREGUARD_ADDRESSES": f"{CLIENT_ADDRESS}/32",
-                "WIREGUARD_ENDPOINT_IP": str(site.networks.vpn_peer_address),
+                "WIREGUARD_ENDPOINT_IP": str(site.networks.address("vpn-peer", "tunnel")),
                 "WIREGUARD_ENDPOINT_PORT": str(PEER_PORT),
                 "WIREGUARD_MTU": "1320",
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
