@@ -222,7 +222,7 @@ def qbittorrent(
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
     # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
-    proxy = str(site.networks.subnets["apps"])
+    proxy = str(site.networks.address("traefik", "apps"))
     conf = secrets.qbittorrent_hash.apply(
         lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy)
     )

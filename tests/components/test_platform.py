@@ -292,8 +292,9 @@ class TestVpn:
     def test_the_downloader_believes_the_edge_alone(self) -> None:
         conf = built("dev").seed("qbittorrent").files["/run/secrets/qBittorrent.conf"]
         assert "WebUI\\ReverseProxySupportEnabled=true\n" in conf
-        apps = built("dev").of("Network")["network-apps"].tables("ipamConfigs")[0]["subnet"]
-        assert f"WebUI\\TrustedReverseProxiesList={apps}\n" in conf
+        places = {str(item["name"]): item for item in built("dev").service("traefik").tables("networksAdvanced")}
+        edge = places["nexus-test-apps"]["ipv4Address"]
+        assert f"WebUI\\TrustedReverseProxiesList={edge}\n" in conf
 
     @pytest.mark.parametrize("stack", ["test", "a.b"])
     def test_the_guard_may_start_the_downloader_and_nothing_else(self, stack: str) -> None:
