@@ -70,7 +70,7 @@ def on_the_tunnel(place: Place) -> bool:
     }
 
 
-def verdict(place: Place) -> tuple[int, str]:
+def verdict(place: Place) -> tuple[int | None, str]:
     """What the downloader's own health check says now: status and reason."""
     test = rider_of(place).attrs["Config"]["Healthcheck"]["Test"]
     assert test[0] == "CMD"
@@ -124,7 +124,9 @@ def delete(place: Place) -> None:
     assert probe(place.stack, place.vpn, DELETE_LINK, "tun0", capabilities=("NET_ADMIN",)) == "deleted"
 
 
-@pytest.mark.parametrize("trouble", [set_down, delete])
+# set_down comes last: gluetun asks DNS, which needs the internet, for good once a ping was denied to it, and makes its
+# tunnel anew each minute where there is none. The VPN container that the next test starts again has forgotten that.
+@pytest.mark.parametrize("trouble", [delete, set_down])
 def test_a_tunnel_that_is_made_anew(place: Place, trouble: Callable[[Place], None]) -> None:
     """As gluetun makes it after its own health check failed: in the same container, with another number."""
     before, vpn = began(rider_of(place)), began(place.vpn)
