@@ -124,8 +124,8 @@ def delete(place: Place) -> None:
     assert probe(place.stack, place.vpn, DELETE_LINK, "tun0", capabilities=("NET_ADMIN",)) == "deleted"
 
 
-# set_down comes last: gluetun asks DNS, which needs the internet, for good once a ping was denied to it, and makes its
-# tunnel anew each minute where there is none. The VPN container that the next test starts again has forgotten that.
+# set_down comes last: once a ping was denied to it, gluetun asks DNS for good, and without the internet it then makes
+# its tunnel anew each minute. The VPN container that the next test starts again has forgotten that.
 @pytest.mark.parametrize("trouble", [delete, set_down])
 def test_a_tunnel_that_is_made_anew(place: Place, trouble: Callable[[Place], None]) -> None:
     """As gluetun makes it after its own health check failed: in the same container, with another number."""
