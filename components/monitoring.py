@@ -7,7 +7,7 @@ second edit. Rules and dashboards are files under config/.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +47,11 @@ TEMPLATES: Final = Path(__file__).parent.parent / "config"
 GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
-SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+CADVISOR_CALLS: Final = {
+    "GET": r"(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
+    "HEAD": "/_ping",
+}
+"""The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
 
 
 def _answers(port: int, path: str) -> HealthCheck:
@@ -76,12 +80,19 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
     )
 
 
-def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """The one container that mounts the Docker socket, read-only, and hands cAdvisor four read calls."""
+def socket_proxy(
+    site: Site,
+    engine: Engine,
+    consumer: str,
+    calls: Mapping[str, str],
+    opts: pulumi.ResourceOptions | None = None,
+) -> Service:
+    """What mounts the Docker socket, read-only, for one consumer. `calls` has a regular expression for each HTTP
+    method that it hands on, which a path matches as a whole."""
     socket = host.socket_path(site.settings, engine)
     gid = host.socket_gid(site.settings, engine)
     return Service(
-        SOCKET_PROXY,
+        f"{consumer}-socket-proxy",
         ServiceArgs(
             image="socket-proxy",
             user=NOBODY,
@@ -89,9 +100,8 @@ def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptio
             cpus=0.5,
             command=(
                 "-listenip=0.0.0.0",
-                "-allowfrom=cadvisor",
-                r"-allowGET=(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
-                "-allowHEAD=/_ping",
+                f"-allowfrom={consumer}",
+                *(f"-allow{method}={path}" for method, path in calls.items()),
                 "-allowhealthcheck",
                 "-loglevel=info",
             ),
@@ -256,7 +266,8 @@ def grafana(
         ServiceArgs(
             image="grafana",
             user=GRAFANA,
-            memory=384,
+            # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
+            memory=768,
             cpus=1.0,
             env={
                 "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
@@ -266,7 +277,8 @@ def grafana(
                 "GF_NEWS_NEWS_FEED_ENABLED": "false",
                 "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
                 "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
-                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet.
+                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet; and
+                # with a read-only root its updater ends the image's own plugins, Prometheus's among them.
                 "GF_PLUGINS_PREINSTALL_DISABLED": "true",
                 "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
                 "GF_SECURITY_ADMIN_USER": ADMIN_USER,

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pulumi
 import pulumi_docker as docker
 
 from components.names import LABEL_STACK, physical
-
-VPN_PEER_HOST: Final = 10
-"""Host part of the embedded VPN peer's fixed address on `tunnel`: gluetun wants an address, not a name."""
 
 
 class TableError(ValueError):
@@ -35,6 +32,9 @@ class Row:
     internal: bool
     members: tuple[str, ...]
     why: str
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    """Host parts of the addresses that others are configured with, by member. Docker gives addresses out from the
+    gateway upwards, so they lie above what the members can ever take."""
 
 
 TABLE: Final = (
@@ -49,6 +49,7 @@ TABLE: Final = (
         internal=True,
         members=("traefik", "jellyfin", "sonarr", "radarr", "prowlarr", "vpn", "blackbox-exporter"),
         why="Traefik to the web apps, and the apps to each other; the downloader is reached at its VPN container",
+        fixed={"traefik": 250},  # what the apps believe X-Forwarded-For from
     ),
     Row(
         name="egress",
@@ -61,6 +62,7 @@ TABLE: Final = (
         internal=False,
         members=("vpn", "vpn-peer"),
         why="the VPN container's way to its endpoint; the downloader lives in its namespace",
+        fixed={"vpn-peer": 10},  # gluetun wants an address, not a name
     ),
     Row(
         name="data",
@@ -89,6 +91,12 @@ TABLE: Final = (
         members=("cadvisor-socket-proxy", "cadvisor"),
         why="one network for each consumer of a socket proxy",
     ),
+    Row(
+        name="socket-guard",
+        internal=True,
+        members=("guard-socket-proxy", "guard"),
+        why="as socket-cadvisor: the guard may have the downloader started, and nothing else",
+    ),
 )
 
 
@@ -110,12 +118,19 @@ def subnets(pool: ipaddress.IPv4Network) -> Mapping[str, ipaddress.IPv4Network]:
     return {row.name: subnet for row, subnet in zip(TABLE, pool.subnets(new_prefix=24), strict=False)}
 
 
+def address(pool: ipaddress.IPv4Network, service: str, network: str) -> ipaddress.IPv4Address:
+    """The fixed address of `service` on that network. Raises KeyError where the table fixes none."""
+    row = next(row for row in TABLE if row.name == network)
+    return subnets(pool)[network][row.fixed[service]]
+
+
 class Networks(pulumi.ComponentResource):
     """The Docker networks of `TABLE`. Attach with `attachments`; it hands out Outputs, never names, so that a
     replaced network replaces what hangs on it."""
 
     def __init__(self, pool: ipaddress.IPv4Network, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("nexus:networks:Networks", "networks", {}, opts)
+        self.pool = pool
         self.subnets = subnets(pool)
         self.by_name = {
             row.name: docker.Network(
@@ -148,12 +163,11 @@ class Networks(pulumi.ComponentResource):
             docker.ContainerNetworksAdvancedArgs(
                 name=self.by_name[row.name].name,
                 aliases=[service],
-                ipv4_address=str(self.vpn_peer_address) if (service, row.name) == ("vpn-peer", "tunnel") else None,
+                ipv4_address=str(self.address(service, row.name)) if service in row.fixed else None,
             )
             for row in rows_of(service)
         ]
 
-    @property
-    def vpn_peer_address(self) -> ipaddress.IPv4Address:
-        """The embedded VPN peer's address on `tunnel`."""
-        return self.subnets["tunnel"][VPN_PEER_HOST]
+    def address(self, service: str, network: str) -> ipaddress.IPv4Address:
+        """The fixed address of `service` on that network. Raises KeyError where the table fixes none."""
+        return address(self.pool, service, network)

@@ -47,7 +47,9 @@ class Platform(pulumi.ComponentResource):
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        proxy = monitoring.cadvisor_socket_proxy(site, engine, child)
+        guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
+        downloads.guard(site, guard_proxy, child)
+        proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
             monitoring.cadvisor(site, engine, proxy, child),

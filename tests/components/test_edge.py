@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -240,10 +243,13 @@ class TestOfAStack:
         published = {f":{port['internal']}" for port in built(choice).service("traefik").tables("ports")}
         assert entry_points["status"]["address"] not in published
 
-    def test_jellyfin_trusts_the_network_it_shares_with_the_edge(self) -> None:
-        pool = built("dev").of("Network")["network-apps"].tables("ipamConfigs")[0]["subnet"]
-        trusted = re.findall(r"<string>(.*)</string>", built("dev").seed("jellyfin").files["/run/config/network.xml"])
-        assert trusted == [pool]
+    def test_jellyfin_believes_the_edge_alone(self, choice: str) -> None:
+        (edges,) = (
+            item["ipv4Address"]
+            for item in built(choice).service("traefik").tables("networksAdvanced")
+            if item["name"] == "nexus-test-apps"
+        )
+        assert trusted(built(choice).seed("jellyfin").files["/run/config/network.xml"]) == [edges]
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -256,3 +262,47 @@ def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
     assert {name for name in seed.files if "tls" in name} == (
         {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
     )
+
+
+OLD_PROXIES = """<?xml version="1.0" encoding="utf-8"?>
+<NetworkConfiguration xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+  <BaseUrl />
+  <KnownProxies>
+    <string>172.31.241.0/24</string>
+    <string>10.0.0.1</string>
+  </KnownProxies>
+  <EnableUPnP>false</EnableUPnP>
+</NetworkConfiguration>
+"""
+
+
+def trusted(network: str) -> list[str | None]:
+    """The addresses whose X-Forwarded-For Jellyfin believes, in its network.xml."""
+    return [item.text for item in ElementTree.fromstring(network).findall("KnownProxies/string")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        OLD_PROXIES,
+        re.sub(r"(?s)<KnownProxies>.*</KnownProxies>", "<KnownProxies />", OLD_PROXIES),
+        re.sub(r"(?s)<KnownProxies>.*</KnownProxies>", "", OLD_PROXIES),
+    ],
+    ids=["none", "the old network", "an empty list", "no list"],
+)
+def test_jellyfin_starts_with_the_edge_as_its_one_proxy(tmp_path: Path, found: str | None) -> None:
+    """What Jellyfin finds of its own settings, at a first start and in a stack older than the address."""
+    for path, content in built("dev").seed("jellyfin").files.items():
+        target = tmp_path / path.removeprefix("/run/config/")
+        target.write_text(content)
+    live = tmp_path / "config" / "network.xml"
+    if found is not None:
+        live.parent.mkdir()
+        live.write_text(found)
+    script = built("dev").service("jellyfin").texts("entrypoints")[-1]
+    script = script.replace("/config/config", str(live.parent)).replace("/run/config", str(tmp_path))
+    for _ in range(2):
+        subprocess.run(["sh", "-c", script.replace("exec /jellyfin/jellyfin", "true")], check=True)
+    assert trusted(live.read_text()) == trusted(built("dev").seed("jellyfin").files["/run/config/network.xml"])
+    assert ("EnableUPnP" in live.read_text()) is (found is not None)

@@ -34,6 +34,8 @@ UNWATCHED = {
     "vpn": "its health check is the tunnel, and qbittorrent is probed through it",
     "vpn-peer": "exists in dev only",
     "cadvisor-socket-proxy": "without it cAdvisor names no container",
+    "guard": "cAdvisor tells of its health",
+    "guard-socket-proxy": "without it the guard is unhealthy",
 }
 """Services that nothing scrapes and nothing probes, and why."""
 

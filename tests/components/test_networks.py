@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from components import networks
-from components.networks import TABLE, VPN_PEER_HOST, may_talk, rows_of, subnets
+from components.networks import TABLE, may_talk, rows_of, subnets
 from tests.components.stacks import CHOICES, SOCKET_PROXY, add_to_table, built, every, service
 
 POOLS = ["172.31.240.0/20", "10.77.0.0/16", "10.0.0.0/8", "192.168.0.0/16"]
@@ -27,6 +27,11 @@ def members() -> set[str]:
 def services(choice: str) -> set[str]:
     """Every service of a stack."""
     return set(built(choice).of("Service"))
+
+
+def subnet_of(choice: str, row: str) -> str:
+    """The subnet of one network of a stack."""
+    return str(built(choice).of("Network")[f"network-{row}"].tables("ipamConfigs")[0]["subnet"])
 
 
 def riders(choice: str) -> set[str]:
@@ -111,17 +116,20 @@ class TestAgainstTheServices:
             assert container.sources["networksAdvanced"] == {f"network-{row.name}" for row in rows_of(name)}
 
     @pytest.mark.parametrize("choice", CHOICES)
-    def test_a_fixed_address_is_given_to_the_peer_only(self, choice: str) -> None:
+    def test_fixed_addresses_are_the_tables(self, choice: str) -> None:
         stack = built(choice)
-        fixed = {
+        given = {
             (name, str(item["name"])): item["ipv4Address"]
             for name in services(choice)
             for item in stack.service(name).tables("networksAdvanced")
             if "ipv4Address" in item
         }
-        tunnel = ipaddress.ip_network(str(stack.of("Network")["network-tunnel"].tables("ipamConfigs")[0]["subnet"]))
-        expected = {("vpn-peer", "nexus-test-tunnel"): str(tunnel[VPN_PEER_HOST])}
-        assert fixed == (expected if "vpn-peer" in services(choice) else {})
+        assert given == {
+            (name, f"nexus-test-{row.name}"): str(ipaddress.ip_network(subnet_of(choice, row.name))[part])
+            for row in TABLE
+            for name, part in row.fixed.items()
+            if name in services(choice)
+        }
 
 
 class TestMayTalk:
@@ -200,13 +208,15 @@ class TestSubnets:
             assert ipam == {"subnet": str(subnet), "gateway": str(subnet[1])}
 
 
-class TestPeerAddress:
-    def test_is_not_the_gateway_and_has_room_below(self) -> None:
-        # Docker gives addresses out from the gateway upwards: the only other member must not get this one.
-        (row,) = (row for row in TABLE if row.name == "tunnel")
-        assert 1 + len(row.members) < VPN_PEER_HOST < 255
+class TestFixedAddresses:
+    @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+    def test_lie_above_what_docker_gives_out(self, row: networks.Row) -> None:
+        # From the gateway upwards: no member without a fixed address must ever get one of these.
+        assert set(row.fixed) <= set(row.members)
+        assert len(set(row.fixed.values())) == len(row.fixed)
+        assert all(1 + len(row.members) < part < 255 for part in row.fixed.values())
 
-    def test_is_where_the_vpn_container_looks_for_it(self) -> None:
+    def test_the_vpn_container_looks_for_its_peer_where_it_is(self) -> None:
         stack = built("dev")
         (attached,) = stack.service("vpn-peer").tables("networksAdvanced")
         assert stack.service("vpn").env["WIREGUARD_ENDPOINT_IP"] == attached["ipv4Address"]

@@ -290,10 +290,12 @@ SERVICES: Final = {
         exceptions=frozenset(
             {
                 (SOCKET_PROXY, "/var/run/docker.sock"),
+                ("guard-socket-proxy", "/var/run/docker.sock"),
                 ("cadvisor", f"/sys,{LAYERS}"),
                 ("cadvisor", "/sys"),  # where containerd stores the images
                 # those of a rootless engine
                 (SOCKET_PROXY, "/run/user/1000/docker.sock"),
+                ("guard-socket-proxy", "/run/user/1000/docker.sock"),
                 ("cadvisor", "/home/nexus/.local/share/docker/image/fuse-overlayfs/layerdb,/sys"),
             }
         ),
@@ -313,6 +315,9 @@ SERVICES: Final = {
                 (SOCKET_PROXY, str(SOCKET_GID)),
                 (SOCKET_PROXY, "0"),  # the user of a rootless engine, as its containers see the group
                 (SOCKET_PROXY, "121"),  # of the remote stack
+                ("guard-socket-proxy", str(SOCKET_GID)),
+                ("guard-socket-proxy", "0"),
+                ("guard-socket-proxy", "121"),
                 ("jellyfin", "993"),  # the render group of the stack with a DRI GPU
             }
         ),

@@ -33,6 +33,7 @@ ORDER: Final = (
     "test_edge",
     "test_storage",
     "test_downloads",
+    "test_rider",
     "test_monitoring",
     "test_bad_input",
     "test_alerts",
