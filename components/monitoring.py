@@ -54,9 +54,9 @@ CADVISOR_CALLS: Final = {
 """The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
 
 
-def _answers(port: int, path: str) -> HealthCheck:
+def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
     # busybox's wget, the one HTTP client in these images
-    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"))
+    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://{address}:{port}{path}"))
 
 
 def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | None = None) -> Service:
@@ -153,7 +153,9 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
 
 
 def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """Asks the apps that have no metrics of their own whether they answer."""
+    """Asks the apps that have no metrics of their own whether they answer. It asks for anybody who reaches it, and so
+    it listens where Prometheus is and not where the apps are."""
+    address = str(site.networks.address(BLACKBOX, "exporters"))
     modules = {
         "modules": {
             "http_2xx": {
@@ -170,9 +172,9 @@ def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) ->
             user=NOBODY,
             memory=64,
             cpus=0.5,
-            command=(f"--config.file={CONFIG}/blackbox.yml",),
+            command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
             config={"blackbox.yml": yaml.safe_dump(modules)},
-            health=_answers(9115, "/-/healthy"),
+            health=_answers(9115, "/-/healthy", address),
             metrics=Metrics(port=9115),
         ),
         site,
@@ -308,13 +310,15 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
     Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
-        {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
+        {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
     ]
     for service in services:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise TableError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+            raise TableError(
+                f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
+            )
         jobs.append(
             {
                 "job_name": service.name,
@@ -364,7 +368,9 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 def prometheus(
     site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
 ) -> Service:
-    """Prometheus over `services`. No page at the edge: Grafana is the way to it."""
+    """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
+    where it scrapes, since what it holds is nothing for those it watches."""
+    address = str(site.networks.address("prometheus", "monitoring"))
     return Service(
         "prometheus",
         ServiceArgs(
@@ -376,13 +382,14 @@ def prometheus(
                 f"--config.file={CONFIG}/prometheus.yml",
                 "--storage.tsdb.path=/prometheus",
                 f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
+                f"--web.listen-address={address}:9090",
             ),
             config={
                 "prometheus.yml": prometheus_configuration(services),
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),
-            health=_answers(9090, "/-/healthy"),
+            health=_answers(9090, "/-/healthy", address),
             stop_grace=60,
         ),
         site,

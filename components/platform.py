@@ -8,6 +8,7 @@ import pulumi
 
 from components import downloads, edge, images, monitoring
 from components.arr import APPS, arr
+from components.firewall import firewall
 from components.host import Engine
 from components.jellyfin import jellyfin
 from components.networks import Networks
@@ -42,6 +43,7 @@ class Platform(pulumi.ComponentResource):
             opts=child,
         )
 
+        firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None

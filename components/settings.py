@@ -26,7 +26,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    IPvAnyAddress,
     ValidationError,
     field_validator,
     model_validator,
@@ -288,9 +287,10 @@ class Edge(_Section):
         "localhost",
         description="Apps answer at <app>.<domain>. *.localhost resolves to this machine by itself (RFC 6761).",
     )
-    bind_address: IPvAnyAddress = Field(
+    bind_address: ipaddress.IPv4Address = Field(
         ipaddress.IPv4Address("127.0.0.1"),
-        description="Host address the two ports are published on; 0.0.0.0 opens them to the network.",
+        description="IPv4 address of the host that publishes the two ports; 0.0.0.0 opens them to the network. "
+        "No IPv6: the stack's networks have none, so that every client would show to the apps as a neighbour.",
     )
     http_port: int = Field(80, ge=1, le=65535, description="Host port of HTTP; it only redirects to HTTPS.")
     https_port: int = Field(443, ge=1, le=65535, description="Host port of HTTPS.")
@@ -300,6 +300,11 @@ class Edge(_Section):
     def _written_out(cls, address: Any) -> Any:
         if isinstance(address, int):
             raise ValueError("must be an address such as 127.0.0.1")
+        if ":" in str(address):
+            raise ValueError(
+                "must be an IPv4 address such as 0.0.0.0: over IPv6 every client shows to the apps as the network's "
+                "gateway, a neighbour in the house"
+            )
         return address
 
     @model_validator(mode="after")

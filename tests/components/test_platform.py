@@ -33,6 +33,7 @@ APPS: Final = {
     "blackbox-exporter",
     "cadvisor",
     "cadvisor-socket-proxy",
+    "firewall",
     "guard",
     "guard-socket-proxy",
 }
@@ -382,16 +383,6 @@ class TestImages:
 
 
 class TestRemoteEngine:
-    def test_the_provider_talks_to_it(self) -> None:
-        told = built("remote").of("docker")["docker"].inputs
-        assert told == {
-            # With the socket's path, and every other way of naming an engine closed (components/reach.py).
-            "host": "ssh://nexus@media.lan/var/run/docker.sock",
-            "sshOpts": told["sshOpts"],
-            **dict.fromkeys(("context", "certPath", "caMaterial", "certMaterial", "keyMaterial"), ""),
-        }
-        assert built("dev").of("docker")["docker"].inputs == {"host": "unix:///var/run/docker.sock"}
-
     def test_the_proxy_gets_that_hosts_socket_and_group(self) -> None:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]

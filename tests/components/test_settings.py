@@ -225,6 +225,14 @@ class TestOneMistake:
                 )
             ),
             pytest.param(on("edge", {"bind-address": "canary"}), "nexus:edge.bind-address: ", id="bind-address"),
+            *(
+                pytest.param(
+                    on("edge", {"bind-address": address}),
+                    "nexus:edge.bind-address: must be an IPv4 address such as 0.0.0.0: over IPv6 every client",
+                    id=f"bind-address {address}",
+                )
+                for address in ("::", "::1", "2001:db8::7", "::ffff:192.0.2.1")
+            ),
             pytest.param(on("edge", {"http-port": 77310}), "nexus:edge.http-port: ", id="http-port"),
             pytest.param(on("edge", {"https-port": 0}), "nexus:edge.https-port: ", id="https-port"),
             pytest.param(
