@@ -153,6 +153,18 @@ def _host_path(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def _mirror(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?", text):
+        raise ValueError("must be a registry and a path, such as registry.lan:5000/cache, without https://")
+    return text
+
+
+def _gpus(text: str) -> str:
+    if not re.fullmatch(r"all|[1-9]\d*|device=[^\s,]+(,[^\s,]+)*", text):
+        raise ValueError("must be all, a count such as 1, or devices such as device=0,2")
+    return text
+
+
 class _Section(BaseModel):
     """A frozen object of the stack file; keys are kebab-case and unknown ones are refused."""
 
@@ -218,9 +230,8 @@ class Images(_Section):
     lock: str | None = Field(
         None, description="A lock file of image references to use instead of the pins; `make up` sets it."
     )
-    mirror: str | None = Field(
+    mirror: Annotated[str, AfterValidator(_mirror)] | None = Field(
         None,
-        pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$",
         description="A registry, with an optional path, that mirrors the pinned images: registry.lan:5000/cache. The "
         "policy rule image-registry has to list it (policies/config.yaml).",
     )
@@ -350,9 +361,8 @@ class NvidiaGpu(_Section):
     """``mode: nvidia``: an NVIDIA GPU; the host needs the NVIDIA Container Toolkit."""
 
     mode: Literal["nvidia"]
-    gpus: str = Field(
+    gpus: Annotated[str, AfterValidator(_gpus)] = Field(
         "all",
-        pattern=r"^(all|device=\S+|\d+)$",
         description="As docker run --gpus: all, a count, or device=0,2.",
     )
 
