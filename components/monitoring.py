@@ -7,7 +7,7 @@ second edit. Rules and dashboards are files under config/.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import yaml
 
 from components import host
 from components.host import Engine
+from components.names import physical
 from components.networks import may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
@@ -48,6 +49,9 @@ GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
 SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+CADVISOR: Final = "cadvisor"
+_CONTAINERS: Final = "/docker/,/system.slice/docker-,/user.slice/"
+"""How the control groups of containers begin: by the engine itself, by systemd, and of a rootless engine."""
 
 
 def _answers(port: int, path: str) -> HealthCheck:
@@ -107,9 +111,12 @@ def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptio
 
 def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
-    database, which maps containers to names, is readable by root alone."""
+    database, which maps containers to names, is readable by root alone.
+
+    Where images lie in containerd it would need containerd's own socket to name one (0.60.6, container/docker): it
+    then hands over the control groups of containers as they are, and Prometheus names those of the stack."""
     return Service(
-        "cadvisor",
+        CADVISOR,
         ServiceArgs(
             image="cadvisor",
             user=ROOT,
@@ -121,6 +128,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 "-port=8080",
                 f"--docker=tcp://{proxy.name}:2375",
                 "--docker_only=true",
+                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if engine.containerd_images else ()),
                 "--store_container_labels=false",
                 "--housekeeping_interval=30s",
                 "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
@@ -290,8 +298,9 @@ def grafana(
     )
 
 
-def prometheus_configuration(services: Sequence[Service]) -> str:
-    """Prometheus's configuration for these services.
+def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
+    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
+    id.
 
     Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
@@ -303,15 +312,19 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
             continue
         if not may_talk("prometheus", service.address):
             raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
-        jobs.append(
-            {
-                "job_name": service.name,
-                "metrics_path": metrics.path,
-                "static_configs": [
-                    {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
-                ],
-            }
-        )
+        job: dict[str, object] = {
+            "job_name": service.name,
+            "metrics_path": metrics.path,
+            "static_configs": [
+                {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
+            ],
+        }
+        if service.name == CADVISOR and names:
+            job["metric_relabel_configs"] = [
+                {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
+                for identity, name in sorted(names.items())
+            ]
+        jobs.append(job)
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
@@ -350,9 +363,22 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 
 
 def prometheus(
-    site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    storage: Storage,
+    engine: Engine,
+    services: Sequence[Service],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """Prometheus over `services`. No page at the edge: Grafana is the way to it."""
+    """Prometheus over `services`. No page at the edge: Grafana is the way to it.
+
+    Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
+    """
+    configuration: pulumi.Input[str] = prometheus_configuration(services)
+    if engine.containerd_images:
+        ids = {physical(service.name): service.container.id for service in services}
+        configuration = pulumi.Output.all(**ids).apply(
+            lambda found: prometheus_configuration(services, {identity: name for name, identity in found.items()})
+        )
     return Service(
         "prometheus",
         ServiceArgs(
@@ -366,7 +392,7 @@ def prometheus(
                 f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
             ),
             config={
-                "prometheus.yml": prometheus_configuration(services),
+                "prometheus.yml": configuration,
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),

@@ -169,8 +169,13 @@ def test_the_socket_of_a_rootless_engine_has_the_group_that_its_containers_know(
         return os.stat_result((0o140660, 0, 0, 1, 1500, 200104, 0, 0, 0, 0))
 
     asked: list[str] = []
+
+    def proc(name: str) -> str:
+        asked.append(name)
+        return gid_map
+
     monkeypatch.setattr(Path, "stat", stat)
-    monkeypatch.setattr(host, "_proc", lambda name: asked.append(name) or gid_map)
+    monkeypatch.setattr(host, "_proc", proc)
     chosen, rootless = settings(docker={"host": f"unix://{engine}"}), replace(ENGINE, rootless=True)
     if seen is None:
         with pytest.raises(host.HostError, match=r"nexus:docker\.socket-gid: missing.* group 200104 of .*stat -c %g"):
