@@ -7,16 +7,19 @@ What does not belong here: defaults that are a matter of one service's own confi
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, NoReturn, get_args
 
 import pulumi
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,8 +28,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
+
+from components import openvpn
 
 PROJECT: Final = "nexus"
+
+PLACEHOLDER: Final = "CHANGE-ME"
+"""What a template has where only the owner knows the value. It is refused by key, with an example of the field."""
 
 
 class SettingsError(pulumi.RunError):
@@ -133,6 +142,7 @@ class Storage(_Section):
 
     data: PurePosixPath | None = Field(
         None,
+        examples=["/srv/media"],
         description="Absolute path on the Docker host of the one tree for media and downloads (hardlinks need one "
         "file system). Left out: a named Docker volume.",
     )
@@ -156,6 +166,7 @@ class Edge(_Section):
     domain: str = Field(
         "localhost",
         pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$",
+        examples=["media.example.org"],
         description="Apps answer at <app>.<domain>. *.localhost resolves to this machine by itself (RFC 6761).",
     )
     bind_address: IPvAnyAddress = Field(
@@ -248,32 +259,98 @@ class EmbeddedVpn(_Section):
     type: Literal["embedded"]
 
 
+def _country(text: str) -> str:
+    if not text.strip() or "," in text:
+        raise ValueError("must be the name of one country; several are several items of the list")
+    return text.strip()
+
+
+Country = Annotated[str, AfterValidator(_country)]
+
+_COUNTRIES: Final = (
+    "Countries, in the words of gluetun's list of the provider's servers (`docker run --rm qmcgaw/gluetun "
+    "format-servers -mullvad` prints it); left out: any. Nothing but gluetun has that list: where none of them is on "
+    "it, the VPN container does not start, and its log says so."
+)
+
+
+def _has_countries(provider: str, countries: tuple[str, ...]) -> None:
+    # By what each provider's updater writes into gluetun's list (internal/provider/*/updater).
+    without = ("custom", "giganews", "perfect privacy", "private internet access", "vyprvpn", "windscribe")
+    if countries and provider in without:
+        raise ValueError(f"gluetun knows no countries of {provider}: leave countries out")
+
+
+def _is_wireguard_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text.strip(), validate=True)) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
 class WireGuardVpn(_Section):
-    """``type: wireguard``: a commercial provider of gluetun's list, or `custom`."""
+    """``type: wireguard``: a provider that gluetun speaks WireGuard with, or `custom`: a server of your own."""
 
     type: Literal["wireguard"]
-    provider: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9 ]*$",
-        description="gluetun's VPN_SERVICE_PROVIDER: mullvad, protonvpn, custom, …",
-    )
-    countries: tuple[str, ...] = Field((), description="gluetun's SERVER_COUNTRIES; left out: any.")
+    # gluetun v3.41.1, internal/configuration/settings/provider.go
+    provider: Literal[
+        "airvpn",
+        "custom",
+        "fastestvpn",
+        "ivpn",
+        "mullvad",
+        "nordvpn",
+        "protonvpn",
+        "surfshark",
+        "windscribe",
+    ] = Field(examples=["mullvad"], description="Who runs the server.")
+    countries: tuple[Country, ...] = Field((), description=_COUNTRIES)
     addresses: str | None = Field(
         None,
-        description="WIREGUARD_ADDRESSES: the tunnel address your provider gave you, such as 10.64.0.2/32.",
+        examples=["10.64.0.2/32"],
+        description="The IPv4 address that your provider gave you inside the tunnel: what follows Address in its "
+        "file, up to the comma. Needed but for nordvpn and protonvpn, where all have the same.",
     )
     endpoint_ip: ipaddress.IPv4Address | None = Field(
-        None, description="WIREGUARD_ENDPOINT_IP, for `custom` only: an address, not a name."
+        None, description="The server's address, for `custom` alone: not a name."
     )
-    endpoint_port: int | None = Field(None, ge=1, le=65535, description="WIREGUARD_ENDPOINT_PORT, for `custom` only.")
-    public_key: str | None = Field(
-        None,
-        min_length=44,
-        max_length=44,
-        description="WIREGUARD_PUBLIC_KEY of the server, for `custom` only.",
-    )
+    endpoint_port: int | None = Field(None, ge=1, le=65535, description="The server's port, for `custom` alone.")
+    public_key: str | None = Field(None, description="The server's public key, for `custom` alone.")
+
+    @field_validator("addresses")
+    @classmethod
+    def _in_the_tunnel(cls, addresses: str | None) -> str | None:
+        if addresses is None:
+            return None
+        given = [part.strip() for part in addresses.split(",")]
+        if any(":" in part for part in given):
+            raise ValueError(
+                "has an IPv6 address, and the stack's networks have no IPv6 (gluetun then does not start): write the "
+                "IPv4 address alone, such as 10.64.0.2/32"
+            )
+        try:
+            return ",".join(str(ipaddress.IPv4Interface(part)) for part in given)
+        except ValueError:
+            raise ValueError("must be an IPv4 address, such as 10.64.0.2/32") from None
+
+    @field_validator("endpoint_ip")
+    @classmethod
+    def _of_a_server(cls, address: ipaddress.IPv4Address | None) -> ipaddress.IPv4Address | None:
+        if address is not None and (
+            address.is_unspecified or address.is_loopback or address.is_multicast or address.is_reserved
+        ):
+            raise ValueError("must be the address of another machine: in a container, loopback is the container")
+        return address
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, key: str | None) -> str | None:
+        if key is not None and not _is_wireguard_key(key):
+            raise ValueError("must be a WireGuard public key: 44 characters of base64, as `wg pubkey` prints it")
+        return key
 
     @model_validator(mode="after")
-    def _custom_is_whole(self) -> WireGuardVpn:
+    def _is_whole(self) -> WireGuardVpn:
         given = {
             "endpoint-ip": self.endpoint_ip,
             "endpoint-port": self.endpoint_port,
@@ -283,15 +360,63 @@ class WireGuardVpn(_Section):
             raise ValueError(f"provider custom also needs {', '.join(missing)}")
         if self.provider != "custom" and (extra := [key for key, value in given.items() if value is not None]):
             raise ValueError(f"{', '.join(extra)}: only for provider custom")
+        if self.addresses is None and self.provider not in ("nordvpn", "protonvpn"):
+            raise ValueError(
+                f"provider {self.provider} also needs addresses: the IPv4 address inside the tunnel, such as "
+                "10.64.0.2/32, from the file that the provider gave you"
+            )
+        _has_countries(self.provider, self.countries)
         return self
 
 
 class OpenVpn(_Section):
-    """``type: openvpn``: a commercial provider of gluetun's list, by user name and password."""
+    """``type: openvpn``: a provider of gluetun's list, by user name and password, or `custom`: a file of your own,
+    the secret `openvpn-config`."""
 
     type: Literal["openvpn"]
-    provider: str = Field(pattern=r"^[a-z0-9][a-z0-9 ]*$", description="gluetun's VPN_SERVICE_PROVIDER.")
-    countries: tuple[str, ...] = Field((), description="gluetun's SERVER_COUNTRIES; left out: any.")
+    # gluetun v3.41.1, internal/constants/providers, without the four of `_by_password`
+    provider: Literal[
+        "custom",
+        "expressvpn",
+        "fastestvpn",
+        "giganews",
+        "hidemyass",
+        "ipvanish",
+        "ivpn",
+        "mullvad",
+        "nordvpn",
+        "perfect privacy",
+        "privado",
+        "private internet access",
+        "privatevpn",
+        "protonvpn",
+        "purevpn",
+        "slickvpn",
+        "surfshark",
+        "torguard",
+        "vyprvpn",
+        "windscribe",
+    ] = Field(
+        description="Who runs the server. airvpn, cyberghost, vpn unlimited and vpnsecure ask for a certificate of "
+        "yours: take `custom`, with the file that they give you."
+    )
+    countries: tuple[Country, ...] = Field((), description=_COUNTRIES)
+
+    @field_validator("provider", mode="before")
+    @classmethod
+    def _by_password(cls, provider: object) -> object:
+        # internal/configuration/settings/openvpn.go
+        if provider in ("airvpn", "cyberghost", "vpn unlimited", "vpnsecure"):
+            raise ValueError(
+                "this provider asks for a certificate of yours: take provider custom, and store the .ovpn file that "
+                "it gives you as the secret openvpn-config"
+            )
+        return provider
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> OpenVpn:
+        _has_countries(self.provider, self.countries)
+        return self
 
 
 Vpn = Annotated[EmbeddedVpn | WireGuardVpn | OpenVpn, Field(discriminator="type")]
@@ -342,21 +467,51 @@ class Settings(_Section):
     vpn: Vpn = Field(description="type: embedded, wireguard or openvpn; the latter two with a provider.")
     monitoring: Monitoring = Field(Monitoring(), description="retention, receiver.")
 
+    @model_validator(mode="after")
+    def _tunnel_beside_the_pool(self) -> Settings:
+        if isinstance(self.vpn, WireGuardVpn):
+            given = [ipaddress.IPv4Interface(one).ip for one in (self.vpn.addresses or "").split(",") if one]
+            for key, found in (("addresses", given), ("endpoint-ip", [self.vpn.endpoint_ip])):
+                if any(one in self.networks.pool for one in found if one is not None):
+                    raise ValueError(
+                        f"vpn.{key}: lies in networks.pool, which is for the stack's own: set another pool"
+                    )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecretKey:
-    """A secret setting: its key in the stack file, and what it is."""
+    """A secret setting: its key in the stack file, what it is, and what is wrong with a value, which that never
+    shows."""
 
     key: str
     what: str
+    problem: Callable[[str], str | None] = lambda _: None
+
+
+def _no_wireguard_key(text: str) -> str | None:
+    if _is_wireguard_key(text):
+        return None
+    return "is no WireGuard key: 44 characters of base64, as `wg genkey` prints them (nordvpn: not the access token)"
 
 
 TLS_CERTIFICATE: Final = SecretKey(key="tls-certificate", what="PEM certificate chain for *.<domain>")
 TLS_KEY: Final = SecretKey(key="tls-key", what="PEM private key of that certificate")
-WIREGUARD_PRIVATE_KEY: Final = SecretKey(key="wireguard-private-key", what="your WireGuard private key")
-WIREGUARD_PRESHARED_KEY: Final = SecretKey(key="wireguard-preshared-key", what="WireGuard preshared key, if any")
-OPENVPN_USER: Final = SecretKey(key="openvpn-user", what="OpenVPN user name")
-OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN password")
+WIREGUARD_PRIVATE_KEY: Final = SecretKey(
+    key="wireguard-private-key", what="your WireGuard private key", problem=_no_wireguard_key
+)
+WIREGUARD_PRESHARED_KEY: Final = SecretKey(
+    key="wireguard-preshared-key",
+    what="WireGuard preshared key: airvpn's always, others' if there is one",
+    problem=_no_wireguard_key,
+)
+OPENVPN_USER: Final = SecretKey(key="openvpn-user", what="OpenVPN user name; of custom, if the server asks for one")
+OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN password, with the user name")
+OPENVPN_CONFIG: Final = SecretKey(
+    key="openvpn-config",
+    what="your .ovpn file for provider custom, with certificates and keys inside it",
+    problem=openvpn.problem,
+)
 ALERT_WEBHOOK_URL: Final = SecretKey(key="alert-webhook-url", what="URL that alerts are posted to")
 SMTP_PASSWORD: Final = SecretKey(key="smtp-password", what="password at the SMTP server")
 
@@ -367,6 +522,7 @@ SECRET_KEYS: Final = (
     WIREGUARD_PRESHARED_KEY,
     OPENVPN_USER,
     OPENVPN_PASSWORD,
+    OPENVPN_CONFIG,
     ALERT_WEBHOOK_URL,
     SMTP_PASSWORD,
 )
@@ -376,8 +532,12 @@ def required_secrets(settings: Settings) -> tuple[SecretKey, ...]:
     """The secret settings that this choice of settings cannot do without."""
     keys = [TLS_CERTIFICATE, TLS_KEY]
     match settings.vpn:
+        case WireGuardVpn(provider="airvpn"):
+            keys += [WIREGUARD_PRIVATE_KEY, WIREGUARD_PRESHARED_KEY]
         case WireGuardVpn():
             keys.append(WIREGUARD_PRIVATE_KEY)
+        case OpenVpn(provider="custom"):
+            keys.append(OPENVPN_CONFIG)
         case OpenVpn():
             keys += [OPENVPN_USER, OPENVPN_PASSWORD]
         case EmbeddedVpn():
@@ -407,26 +567,79 @@ class Secrets:
         return pulumi.Config(PROJECT).get_secret(secret.key)
 
 
-def parse(values: Mapping[str, Any], file: str) -> Settings:
+def parse(values: Mapping[str, Any], file: str, *, examples: bool = False) -> Settings:
     """Settings from the keys of a stack file (without the ``nexus:`` prefix; objects as parsed or as JSON text).
 
-    Raises SettingsError with one line for each mistake: file, key, what is wrong; never the value given.
+    `examples`: a template's placeholders are taken for their fields' examples. Raises SettingsError with one line for
+    each mistake, and else for each placeholder: file, key, what is wrong; never the value given.
     """
+    settings, problems = _parsed(values)
+    if settings is None or (problems and not examples):
+        _refuse(file, problems)
+    return settings
+
+
+def _parsed(values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    """The settings, or None, and every mistake in them. With settings these are placeholders alone."""
     tree = {key: _object(value) for key, value in values.items()}
     problems: list[str] = []
     settings = None
     try:
-        settings = Settings.model_validate(tree, by_alias=True, by_name=False)
+        settings = Settings.model_validate(filled(tree), by_alias=True, by_name=False)
     except ValidationError as error:
         problems = [_explain(details) for details in error.errors(include_input=False, include_url=False)]
     # pydantic takes true for 1; no setting is a switch.
     for switch in (f"{PROJECT}:{key}:" for key in _switches(tree)):
         if not any(problem.startswith(switch) for problem in problems):
             problems.append(f"{switch} must not be true or false")
-    if settings is None or problems:
-        # Outside the handler: the ValidationError knows what was given, and must not travel with ours.
-        _refuse(file, problems)
-    return settings
+    settings = None if problems else settings
+    for path, field in placeholders(tree):
+        problems.append(
+            f"{PROJECT}:{'.'.join(path)}: is still the template's {PLACEHOLDER}: write your own, such as "
+            f"{_example(field)}. {field.description}"
+        )
+    return settings, problems
+
+
+def placeholders(values: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], FieldInfo], ...]:
+    """The keys, from the section down, that still have a template's placeholder, with their fields."""
+    tree = {key: _object(value) for key, value in values.items()}
+    return tuple(_left(tree, (Settings,)))
+
+
+def _left(
+    tree: Mapping[str, Any], models: Sequence[type[BaseModel]], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    # Of a choice, the form that is chosen.
+    chosen = [model for model in models if any(isinstance(one, str) and one in _tags(model) for one in tree.values())]
+    for key, value in tree.items():
+        fields = (
+            info
+            for model in chosen or models
+            for name, info in model.model_fields.items()
+            if (info.alias or name) == key
+        )
+        field = next(fields, None)
+        if field is not None and isinstance(value, Mapping):
+            yield from _left(value, _models(field.annotation), (*above, key))
+        elif field is not None and PLACEHOLDER in (json.dumps(value) if isinstance(value, list) else str(value)):
+            yield (*above, key), field
+
+
+def _example(field: FieldInfo) -> Any:
+    return field.examples[0] if field.examples else PLACEHOLDER
+
+
+def filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with each placeholder's place taken by the example of its field."""
+    tree: dict[str, Any] = {key: _object(value) for key, value in values.items()}
+    for path, field in placeholders(tree):
+        branch = tree
+        for key in path[:-1]:
+            branch[key] = dict(branch[key])
+            branch = branch[key]
+        branch[path[-1]] = _example(field)
+    return tree
 
 
 def _switches(tree: Any, path: str = "") -> Iterator[str]:
@@ -438,11 +651,12 @@ def _switches(tree: Any, path: str = "") -> Iterator[str]:
             yield from _switches(value, f"{path}.{key}" if path else str(key))
 
 
-def load(stack: str) -> tuple[Settings, Secrets]:
+def load(stack: str, *, deciphered: bool = True) -> tuple[Settings, Secrets]:
     """The settings of the stack being run, from the engine's configuration.
 
-    Raises SettingsError for unknown keys, wrong types, secrets that are missing or stored in clear, and plain
-    settings that were stored as secrets (they would reach state and containers in clear).
+    `deciphered`: whether secrets are there in clear, as the engine hands them to the program, and their form can be
+    judged. Raises SettingsError for unknown keys, wrong types, placeholders, secrets that are missing, unfit or
+    stored in clear, and plain settings that were stored as secrets (they would reach state and containers in clear).
     """
     file = f"Pulumi.{stack}.yaml"
     prefix = f"{PROJECT}:"
@@ -468,18 +682,39 @@ def load(stack: str) -> tuple[Settings, Secrets]:
                 for key in clear
             ),
         )
-    settings = parse({key: value for key, value in config.items() if key not in secret_names}, file)
-    missing = [secret for secret in required_secrets(settings) if secret.key not in config]
-    if missing:
-        _refuse(
-            file,
-            (
-                f"{prefix}{secret.key}: missing ({secret.what}); run `scripts/pulumi -s {stack} config set "
-                f"--secret {prefix}{secret.key}`"
-                for secret in missing
-            ),
-        )
+    settings, problems = _parsed({key: value for key, value in config.items() if key not in secret_names})
+    if settings is not None:
+        problems += [
+            f"{prefix}{secret.key}: missing ({secret.what}); run `scripts/pulumi -s {stack} config set --secret "
+            f"{prefix}{secret.key}`"
+            for secret in required_secrets(settings)
+            if secret.key not in config
+        ]
+        if deciphered:
+            problems += unfit(settings, config)
+    if settings is None or problems:
+        # Outside of any handler: a ValidationError knows what was given, and must not travel with ours.
+        _refuse(file, problems)
     return settings, Secrets(stack)
+
+
+def unfit(settings: Settings, values: Mapping[str, str]) -> list[str]:
+    """What is wrong with the secrets among `values`, by key; those that the settings do not use are left alone."""
+    used = {*required_secrets(settings), WIREGUARD_PRESHARED_KEY}
+    problems = [
+        f"{PROJECT}:{secret.key}: {problem}"
+        for secret in SECRET_KEYS
+        if secret in used and secret.key in values and (problem := secret.problem(values[secret.key]))
+    ]
+    if isinstance(settings.vpn, OpenVpn) and settings.vpn.provider == "custom":
+        given = {secret.key for secret in (OPENVPN_USER, OPENVPN_PASSWORD) if values.get(secret.key)}
+        asked = openvpn.asks_for_user(values.get(OPENVPN_CONFIG.key, ""))
+        problems += [
+            f"{PROJECT}:{secret.key}: missing: {OPENVPN_CONFIG.key} asks for a user name and a password"
+            for secret in (OPENVPN_USER, OPENVPN_PASSWORD)
+            if (asked or given) and secret.key not in given
+        ]
+    return problems
 
 
 def _refuse(file: str, problems: Iterable[str]) -> NoReturn:
@@ -506,7 +741,8 @@ def _explain(details: Mapping[str, Any]) -> str:
         case "path_type":
             return f"{key}: must be a path"
         case _:
-            return f"{key}: {details['msg'].removeprefix('Value error, ')}"
+            # What is wrong between two sections is the whole file's, and names its key itself.
+            return f"{key}{': ' if keys else ''}{details['msg'].removeprefix('Value error, ')}"
 
 
 def _locate(location: tuple[str | int, ...]) -> tuple[list[str], list[type[BaseModel]]]:

@@ -29,11 +29,20 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
 from components import host
-from components.settings import PROJECT, SECRET_KEYS, SettingsError, required_secrets
+from components import settings as program_settings
+from components.settings import (
+    PLACEHOLDER,
+    PROJECT,
+    SECRET_KEYS,
+    SettingsError,
+    filled,
+    placeholders,
+    required_secrets,
+)
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
 from scripts import stack as stack_files
-from scripts.console import UserError
+from scripts.console import UserError, say
 from scripts.wire import SECRET, SIGNATURE, Json
 
 Request: TypeAlias = resource_pb2.RegisterResourceRequest
@@ -53,15 +62,19 @@ class Export:
 def of_stack(root: Path, name: str, file: Path) -> Stack:
     """What this project's program, in the checkout `root`, declares on the stack `name` with the settings in `file`.
 
-    Secrets are made up, whether the file has them or not, and nothing is asked of any host. Raises UserError where
-    the program refuses the settings.
+    Secrets are made up, whether the file has them or not, a template's placeholders are taken for examples, and
+    nothing is asked of any host. Raises UserError where the program refuses the settings.
     """
-    settings = stack_files.settings_of(file)
-    given = {
-        key: cast("Json", value)
+    settings = stack_files.settings_of(file, examples=True)
+    plain = {
+        key.removeprefix(f"{PROJECT}:"): value
         for key, value in stack_files.values_of(file).items()
         if key.startswith(f"{PROJECT}:") and not _encrypted(key)
     }
+    if left := placeholders(plain):
+        keys = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path, _ in left)
+        say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
+    given = {f"{PROJECT}:{key}": cast("Json", value) for key, value in filled(plain).items()}
     if settings.docker.socket_gid is None:
         # The file was parsed: the key is an object, or JSON text of one, or not there.
         engine = given.get(f"{PROJECT}:docker") or {}
@@ -73,7 +86,12 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:
-        with configuration(given, secrets), mock.patch.object(host, "gather", return_value=nowhere):
+        with (
+            configuration(given, secrets),
+            mock.patch.object(host, "gather", return_value=nowhere),
+            # What is made up has no form.
+            mock.patch.object(program_settings, "unfit", return_value=[]),
+        ):
             run(
                 lambda: runpy.run_path(str(root / "__main__.py")),
                 lambda one: found.append(_resource(one, name)),

@@ -171,8 +171,9 @@ def settings(files: StackFiles) -> Settings:
     return settings_of(files.config)
 
 
-def settings_of(file: Path) -> Settings:
-    """The plain settings of a stack file. Raises UserError with one line for each mistake in it."""
+def settings_of(file: Path, *, examples: bool = False) -> Settings:
+    """The plain settings of a stack file, with `examples` in a template's open places. Raises UserError with one line
+    for each mistake in it."""
     from components.settings import PROJECT, SECRET_KEYS, SettingsError, parse
 
     secret = {f"{PROJECT}:{one.key}" for one in SECRET_KEYS}
@@ -182,7 +183,7 @@ def settings_of(file: Path) -> Settings:
         if key.startswith(f"{PROJECT}:") and key not in secret
     }
     try:
-        return parse(plain, str(file))
+        return parse(plain, str(file), examples=examples)
     except SettingsError as error:
         raise UserError(str(error)) from error
 
@@ -212,7 +213,7 @@ def check(files: StackFiles) -> None:
     encrypted = [key for key, value in values(files).items() if _encrypted(value)]
     with _variables(PULUMI_CONFIG=json.dumps(config), PULUMI_CONFIG_SECRET_KEYS=json.dumps(encrypted)):
         try:
-            load(files.stack)
+            load(files.stack, deciphered=False)
         except SettingsError as error:
             raise UserError(str(error)) from error
 

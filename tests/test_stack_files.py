@@ -57,7 +57,7 @@ def looks_secret(name: str, text: str) -> bool:
 def problems(file: Path) -> list[str]:
     """What is wrong with a stack file, one line each."""
     try:
-        stack.settings_of(file)
+        stack.settings_of(file, examples=True)
     except UserError as error:
         return str(error).splitlines()
     found: list[str] = []

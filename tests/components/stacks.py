@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
+import hashlib
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from components import host, networks, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import EmbeddedVpn, Settings
+from components.settings import PROJECT, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -29,7 +31,13 @@ EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
 
 def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
-    return {f"nexus:{key}": f"given-{key}-9d1f60c2" for key in ("tls-certificate", "tls-key", *keys)}
+    return {f"nexus:{key}": _formed(key, f"given-{key}-9d1f60c2") for key in ("tls-certificate", "tls-key", *keys)}
+
+
+def _formed(key: str, text: str) -> str:
+    if key.startswith("wireguard-"):
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"remote 198.51.100.7 1194 udp\n# {text}" if key == "openvpn-config" else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +49,16 @@ class Choice:
 
 
 def stack_file(stack: str) -> dict[str, Json]:
-    """The settings in a stack file of the checkout."""
-    loaded: dict[str, Json] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return loaded
+    """The settings in a stack file of the checkout, with examples in a template's open places."""
+    loaded = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    plain = filled({key.removeprefix(f"{PROJECT}:"): value for key, value in loaded.items()})
+    return {f"{PROJECT}:{key}": value for key, value in plain.items()}
 
 
 CHOICES: Final[Mapping[str, Choice]] = {
     "dev": Choice(config=stack_file("dev")),
     "prod": Choice(config=stack_file("prod"), secrets=given("wireguard-private-key", "alert-webhook-url")),
+    "staging": Choice(config=stack_file("staging"), secrets=given("wireguard-private-key", "alert-webhook-url")),
     "dri": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "dri", "render-gid": 993}}}),
     "nvidia": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "nvidia", "gpus": "device=0,2"}}}),
     "wireguard-custom": Choice(
@@ -66,14 +76,22 @@ CHOICES: Final[Mapping[str, Choice]] = {
     ),
     "wireguard-mullvad": Choice(
         config={
-            "nexus:vpn": {"type": "wireguard", "provider": "mullvad", "countries": ["Sweden", "New Zealand"]},
+            "nexus:vpn": {
+                "type": "wireguard",
+                "provider": "mullvad",
+                "addresses": "10.64.0.2/32",
+                "countries": ["Sweden", "New Zealand"],
+            },
             "nexus:monitoring": {"receiver": {"type": "webhook"}},
         },
         secrets=given("wireguard-private-key", "alert-webhook-url"),
     ),
     "openvpn": Choice(
-        config={"nexus:vpn": {"type": "openvpn", "provider": "private internet access", "countries": ["Japan"]}},
+        config={"nexus:vpn": {"type": "openvpn", "provider": "hidemyass", "countries": ["Japan"]}},
         secrets=given("openvpn-user", "openvpn-password"),
+    ),
+    "openvpn-custom": Choice(
+        config={"nexus:vpn": {"type": "openvpn", "provider": "custom"}}, secrets=given("openvpn-config")
     ),
     "email": Choice(
         config={
