@@ -179,8 +179,7 @@ def _provider(
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
                 "WIREGUARD_PUBLIC_KEY": pulumi.Output.unsecret(secrets.vpn_peer.public),
                 # The peer is the only thing in reach that is sure to answer: nothing here needs the internet.
-                "HEALTH_TARGET_ADDRESSES": f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}",
-                "HEALTH_ICMP_TARGET_IPS": PEER_ADDRESS,
+                **_health(f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}"),
                 "DNS_SERVER": "off",
                 "DNS_ADDRESS": "1.1.1.1",  # through the tunnel, as everything else
                 "PUBLICIP_ENABLED": "off",
@@ -199,8 +198,10 @@ def _provider(
                 env["WIREGUARD_ENDPOINT_IP"] = str(chosen.endpoint_ip)
                 env["WIREGUARD_ENDPOINT_PORT"] = str(chosen.endpoint_port)
                 env["WIREGUARD_PUBLIC_KEY"] = str(chosen.public_key)
-            return env, _wireguard_files(given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY))
-        case OpenVpn(provider="custom"):
+            return env | _health(chosen.health_target), _wireguard_files(
+                given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY)
+            )
+        case OpenVpn(provider="custom") as chosen:
             # Not by the name of the setting in lower case: gluetun would take the content for the path.
             env = {
                 "VPN_SERVICE_PROVIDER": "custom",
@@ -209,11 +210,9 @@ def _provider(
             }
             user, password = given.get(OPENVPN_USER), given.get(OPENVPN_PASSWORD)
             files = {"client.ovpn": given.require(OPENVPN_CONFIG)}
-            return env, files if user is None or password is None else {
-                **files,
-                "openvpn_user": user,
-                "openvpn_password": password,
-            }
+            if user is not None and password is not None:
+                files |= {"openvpn_user": user, "openvpn_password": password}
+            return env | _health(chosen.health_target), files
         case OpenVpn() as chosen:
             env = {
                 "VPN_SERVICE_PROVIDER": chosen.provider,
@@ -229,6 +228,13 @@ def _provider(
             }
         case unknown:
             assert_never(unknown)
+
+
+def _health(target: str | None) -> dict[str, pulumi.Input[str]]:
+    """What gluetun asks to see whether the tunnel is whole, where that is not what it asks by itself."""
+    if target is None:
+        return {}
+    return {"HEALTH_TARGET_ADDRESSES": target, "HEALTH_ICMP_TARGET_IPS": target.partition(":")[0]}
 
 
 def _wireguard_files(

@@ -274,7 +274,29 @@ _COUNTRIES: Final = (
 )
 
 
-def _has_countries(provider: str, countries: tuple[str, ...]) -> None:
+def _answers(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        address = None
+    if address is None or not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535) or port == "443":
+        raise ValueError("must be an IPv4 address and a TCP port that is not 443, such as 10.64.0.1:9998")
+    return f"{address}:{int(port)}"
+
+
+HealthTarget = Annotated[str, AfterValidator(_answers)]
+
+_HEALTH: Final = (
+    "For `custom` alone, where the server does not lead to the internet: an IPv4 address behind the tunnel that "
+    "answers a ping, and a TCP port of it that answers. Left out: gluetun asks cloudflare.com, github.com, 1.1.1.1 "
+    "and 8.8.8.8 whether the tunnel is whole."
+)
+
+
+def _fits_provider(provider: str, countries: tuple[str, ...], health_target: str | None) -> None:
+    if health_target is not None and provider != "custom":
+        raise ValueError("health-target: only for provider custom")
     # By what each provider's updater writes into gluetun's list (internal/provider/*/updater).
     without = ("custom", "giganews", "perfect privacy", "private internet access", "vyprvpn", "windscribe")
     if countries and provider in without:
@@ -316,6 +338,7 @@ class WireGuardVpn(_Section):
     )
     endpoint_port: int | None = Field(None, ge=1, le=65535, description="The server's port, for `custom` alone.")
     public_key: str | None = Field(None, description="The server's public key, for `custom` alone.")
+    health_target: HealthTarget | None = Field(None, description=_HEALTH)
 
     @field_validator("addresses")
     @classmethod
@@ -365,7 +388,7 @@ class WireGuardVpn(_Section):
                 f"provider {self.provider} also needs addresses: the IPv4 address inside the tunnel, such as "
                 "10.64.0.2/32, from the file that the provider gave you"
             )
-        _has_countries(self.provider, self.countries)
+        _fits_provider(self.provider, self.countries, self.health_target)
         return self
 
 
@@ -401,6 +424,7 @@ class OpenVpn(_Section):
         "yours: take `custom`, with the file that they give you."
     )
     countries: tuple[Country, ...] = Field((), description=_COUNTRIES)
+    health_target: HealthTarget | None = Field(None, description=_HEALTH)
 
     @field_validator("provider", mode="before")
     @classmethod
@@ -415,7 +439,7 @@ class OpenVpn(_Section):
 
     @model_validator(mode="after")
     def _is_whole(self) -> OpenVpn:
-        _has_countries(self.provider, self.countries)
+        _fits_provider(self.provider, self.countries, self.health_target)
         return self
 
 
@@ -481,12 +505,15 @@ class Settings(_Section):
 
 @dataclass(frozen=True, kw_only=True)
 class SecretKey:
-    """A secret setting: its key in the stack file, what it is, and what is wrong with a value, which that never
-    shows."""
+    """A secret setting: its key in the stack file, what it is, and what is wrong with a value, if that can be told.
+
+    `sample` makes up a value that nothing is wrong with.
+    """
 
     key: str
     what: str
-    problem: Callable[[str], str | None] = lambda _: None
+    fault: Callable[[str], str | None] = lambda _: None
+    sample: str = "{}"
 
 
 def _no_wireguard_key(text: str) -> str | None:
@@ -495,22 +522,29 @@ def _no_wireguard_key(text: str) -> str | None:
     return "is no WireGuard key: 44 characters of base64, as `wg genkey` prints them (nordvpn: not the access token)"
 
 
+_SAMPLE_KEY: Final = "{:A<43.43}="
+
 TLS_CERTIFICATE: Final = SecretKey(key="tls-certificate", what="PEM certificate chain for *.<domain>")
 TLS_KEY: Final = SecretKey(key="tls-key", what="PEM private key of that certificate")
 WIREGUARD_PRIVATE_KEY: Final = SecretKey(
-    key="wireguard-private-key", what="your WireGuard private key", problem=_no_wireguard_key
+    key="wireguard-private-key",
+    what="your WireGuard private key",
+    fault=_no_wireguard_key,
+    sample=_SAMPLE_KEY,
 )
 WIREGUARD_PRESHARED_KEY: Final = SecretKey(
     key="wireguard-preshared-key",
     what="WireGuard preshared key: airvpn's always, others' if there is one",
-    problem=_no_wireguard_key,
+    fault=_no_wireguard_key,
+    sample=_SAMPLE_KEY,
 )
 OPENVPN_USER: Final = SecretKey(key="openvpn-user", what="OpenVPN user name; of custom, if the server asks for one")
 OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN password, with the user name")
 OPENVPN_CONFIG: Final = SecretKey(
     key="openvpn-config",
     what="your .ovpn file for provider custom, with certificates and keys inside it",
-    problem=openvpn.problem,
+    fault=openvpn.problem,
+    sample="remote 198.51.100.7 1194 udp\n# {}",
 )
 ALERT_WEBHOOK_URL: Final = SecretKey(key="alert-webhook-url", what="URL that alerts are posted to")
 SMTP_PASSWORD: Final = SecretKey(key="smtp-password", what="password at the SMTP server")
@@ -651,11 +685,10 @@ def _switches(tree: Any, path: str = "") -> Iterator[str]:
             yield from _switches(value, f"{path}.{key}" if path else str(key))
 
 
-def load(stack: str, *, deciphered: bool = True) -> tuple[Settings, Secrets]:
+def load(stack: str) -> tuple[Settings, Secrets]:
     """The settings of the stack being run, from the engine's configuration.
 
-    `deciphered`: whether secrets are there in clear, as the engine hands them to the program, and their form can be
-    judged. Raises SettingsError for unknown keys, wrong types, placeholders, secrets that are missing, unfit or
+    Raises SettingsError for unknown keys, wrong types, placeholders, secrets that are missing, cannot be right or are
     stored in clear, and plain settings that were stored as secrets (they would reach state and containers in clear).
     """
     file = f"Pulumi.{stack}.yaml"
@@ -684,37 +717,36 @@ def load(stack: str, *, deciphered: bool = True) -> tuple[Settings, Secrets]:
         )
     settings, problems = _parsed({key: value for key, value in config.items() if key not in secret_names})
     if settings is not None:
-        problems += [
-            f"{prefix}{secret.key}: missing ({secret.what}); run `scripts/pulumi -s {stack} config set --secret "
-            f"{prefix}{secret.key}`"
-            for secret in required_secrets(settings)
-            if secret.key not in config
-        ]
-        if deciphered:
-            problems += unfit(settings, config)
+        needed = required_secrets(settings)
+        for secret in SECRET_KEYS:
+            value = config.get(secret.key)
+            command = f"run `scripts/pulumi -s {stack} config set --secret {prefix}{secret.key}`"
+            if value is None and secret in needed:
+                problems.append(f"{prefix}{secret.key}: missing ({secret.what}); {command}")
+            elif value is not None and not _is_sealed(value) and (fault := secret.fault(value)):
+                problems.append(f"{prefix}{secret.key}: {fault}; {command} with it")
+        problems += _alone(settings, config)
     if settings is None or problems:
         # Outside of any handler: a ValidationError knows what was given, and must not travel with ours.
         _refuse(file, problems)
     return settings, Secrets(stack)
 
 
-def unfit(settings: Settings, values: Mapping[str, str]) -> list[str]:
-    """What is wrong with the secrets among `values`, by key; those that the settings do not use are left alone."""
-    used = {*required_secrets(settings), WIREGUARD_PRESHARED_KEY}
-    problems = [
-        f"{PROJECT}:{secret.key}: {problem}"
-        for secret in SECRET_KEYS
-        if secret in used and secret.key in values and (problem := secret.problem(values[secret.key]))
-    ]
-    if isinstance(settings.vpn, OpenVpn) and settings.vpn.provider == "custom":
-        given = {secret.key for secret in (OPENVPN_USER, OPENVPN_PASSWORD) if values.get(secret.key)}
-        asked = openvpn.asks_for_user(values.get(OPENVPN_CONFIG.key, ""))
-        problems += [
-            f"{PROJECT}:{secret.key}: missing: {OPENVPN_CONFIG.key} asks for a user name and a password"
-            for secret in (OPENVPN_USER, OPENVPN_PASSWORD)
-            if (asked or given) and secret.key not in given
-        ]
-    return problems
+def _is_sealed(text: str) -> bool:
+    """Whether a value is one that the scripts have no key for: as it stands in the stack file."""
+    return text.startswith('{"secure": ')
+
+
+def _alone(settings: Settings, config: Mapping[str, str]) -> Iterator[str]:
+    """Of user name and password for a server of one's own: what is missing beside the other, or of what the
+    configuration asks for."""
+    if not isinstance(settings.vpn, OpenVpn) or settings.vpn.provider != "custom":
+        return
+    pair = (OPENVPN_USER.key, OPENVPN_PASSWORD.key)
+    if openvpn.asks_for_user(config.get(OPENVPN_CONFIG.key, "")) or any(key in config for key in pair):
+        for key in pair:
+            if key not in config:
+                yield f"{PROJECT}:{key}: missing: a server that asks for a user name asks for a password, too"
 
 
 def _refuse(file: str, problems: Iterable[str]) -> NoReturn:

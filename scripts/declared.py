@@ -29,7 +29,6 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
 from components import host
-from components import settings as program_settings
 from components.settings import (
     PLACEHOLDER,
     PROJECT,
@@ -82,16 +81,13 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
         given[f"{PROJECT}:docker"] = {**cast("dict[str, Json]", loaded), "socket-gid": SOCKET_GID}
     have = {key.partition(":")[2] for key in stack_files.values_of(file) if _encrypted(key)}
     wanted = {one.key for one in required_secrets(settings)} | have
-    secrets = {f"{PROJECT}:{key}": generated(key, 32) for key in wanted}
+    secrets = {
+        f"{PROJECT}:{one.key}": one.sample.format(generated(one.key, 32)) for one in SECRET_KEYS if one.key in wanted
+    }
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:
-        with (
-            configuration(given, secrets),
-            mock.patch.object(host, "gather", return_value=nowhere),
-            # What is made up has no form.
-            mock.patch.object(program_settings, "unfit", return_value=[]),
-        ):
+        with configuration(given, secrets), mock.patch.object(host, "gather", return_value=nowhere):
             run(
                 lambda: runpy.run_path(str(root / "__main__.py")),
                 lambda one: found.append(_resource(one, name)),

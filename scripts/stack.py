@@ -213,7 +213,7 @@ def check(files: StackFiles) -> None:
     encrypted = [key for key, value in values(files).items() if _encrypted(value)]
     with _variables(PULUMI_CONFIG=json.dumps(config), PULUMI_CONFIG_SECRET_KEYS=json.dumps(encrypted)):
         try:
-            load(files.stack, deciphered=False)
+            load(files.stack)
         except SettingsError as error:
             raise UserError(str(error)) from error
 

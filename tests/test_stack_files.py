@@ -95,7 +95,9 @@ RANDOM: Final = "qX7vK2mZ" + "9RtB4wLp" + "8YcN6hJd" + "3FsG5aQe"
 
 def custom(key: str) -> str:
     """A good stack with a VPN of one's own, whose public key is `key`."""
-    options = "type: wireguard, provider: custom, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    options = (
+        "type: wireguard, provider: custom, addresses: 10.64.0.2, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    )
     return f"config:\n  nexus:vpn: {{{options}, public-key: '{key}'}}\n"
 
 
@@ -117,7 +119,7 @@ def custom(key: str) -> str:
             "nexus:docker.host: looks like a secret",
         ),
         (
-            "config:\n  nexus:vpn: {type: wireguard, provider: mullvad, countries: [" + RANDOM + "]}\n",
+            "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",
             "nexus:vpn.countries: looks like a secret",
         ),
         (

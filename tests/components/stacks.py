@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
-import hashlib
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from components import host, networks, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import PROJECT, EmbeddedVpn, Settings, filled
+from components.settings import PROJECT, SECRET_KEYS, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -31,13 +29,11 @@ EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
 
 def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
-    return {f"nexus:{key}": _formed(key, f"given-{key}-9d1f60c2") for key in ("tls-certificate", "tls-key", *keys)}
-
-
-def _formed(key: str, text: str) -> str:
-    if key.startswith("wireguard-"):
-        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"remote 198.51.100.7 1194 udp\n# {text}" if key == "openvpn-config" else text
+    sample = {one.key: one.sample for one in SECRET_KEYS}
+    return {
+        f"nexus:{key}": sample[key].format(f"given{key}9d1f60c2".replace("-", ""))
+        for key in ("tls-certificate", "tls-key", *keys)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +65,7 @@ CHOICES: Final[Mapping[str, Choice]] = {
                 "addresses": "10.64.0.2/32",
                 "endpoint-ip": "198.51.100.7",
                 "endpoint-port": 51820,
+                "health-target": "10.64.0.1:9998",
                 "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
             }
         },

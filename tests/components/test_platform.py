@@ -283,6 +283,22 @@ class TestVpn:
         assert "FIREWALL_OUTBOUND_SUBNETS" not in env
         assert env.get("FIREWALL", "on") == "on"
 
+    @pytest.mark.parametrize(
+        ("choice", "asked"),
+        [
+            ("dev", {"HEALTH_TARGET_ADDRESSES": "10.13.13.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.13.13.1"}),
+            (
+                "wireguard-custom",
+                {"HEALTH_TARGET_ADDRESSES": "10.64.0.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.64.0.1"},
+            ),
+            ("openvpn-custom", {}),
+            ("prod", {}),
+        ],
+    )
+    def test_what_the_tunnels_health_is_asked_of(self, choice: str, asked: dict[str, str]) -> None:
+        env = built(choice).service("vpn").env
+        assert {name: value for name, value in env.items() if name.startswith("HEALTH_")} == asked
+
     @pytest.mark.parametrize("choice", CHOICES)
     def test_the_last_rules_are_the_same_for_every_provider(self, choice: str) -> None:
         # Also where nobody knows the tunnel's address before it is there.
