@@ -305,7 +305,7 @@ def _fits_provider(provider: str, countries: tuple[str, ...], health_target: str
 
 def _is_wireguard_key(text: str) -> bool:
     try:
-        return len(base64.b64decode(text.strip(), validate=True)) == 32
+        return len(base64.b64decode(text.removesuffix("\n"), validate=True)) == 32
     except (binascii.Error, ValueError):
         return False
 

@@ -164,7 +164,8 @@ def fetch(
 _OUTSIDE: Final = """
 import json, socket, sys, threading
 
-PORT = json.loads(sys.argv[1])
+# With one address of several, what it answers comes from there.
+ADDRESS, PORT = json.loads(sys.argv[1])
 
 def note(protocol, source, data):
     print(json.dumps([protocol, source, data.decode(errors="replace")]), flush=True)
@@ -187,7 +188,7 @@ def serve(connection, source):
 
 def datagrams():
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind(("0.0.0.0", PORT))
+    listener.bind((ADDRESS, PORT))
     print("ready", flush=True)
     while True:
         data, (source, port) = listener.recvfrom(65536)
@@ -195,7 +196,7 @@ def datagrams():
         # An answer makes a flow an established one for the firewalls between.
         listener.sendto(b"heard", (source, port))
 
-listener = socket.create_server(("0.0.0.0", PORT), backlog=64)
+listener = socket.create_server((ADDRESS, PORT), backlog=64)
 threading.Thread(target=datagrams, daemon=True).start()
 while True:
     connection, (source, _) = listener.accept()
@@ -230,10 +231,15 @@ class Outside(Listener):
 
 @contextmanager
 def listening(
-    stack: Stack, port: int = 7070, *, network: str | None = None, network_mode: str | None = None
+    stack: Stack,
+    port: int,
+    address: str = "0.0.0.0",
+    *,
+    network: str | None = None,
+    network_mode: str | None = None,
 ) -> Iterator[Container]:
     """The container of a listener that answers, for as long as it is needed."""
-    started = launch(stack, _OUTSIDE, port, network=network, network_mode=network_mode)
+    started = launch(stack, _OUTSIDE, [address, port], network=network, network_mode=network_mode)
     with container_removed(started) as container:
         wait_for(lambda: b"ready" in container.logs() or None, 30, "the outside listener")
         container.reload()
