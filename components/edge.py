@@ -58,8 +58,8 @@ def static_configuration(settings: EdgeSettings) -> str:
     )
 
 
-def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
-    """One router and one backend for each service with a web page.
+def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: bool = True) -> str:
+    """One router and one backend for each service with a web page. Without a `certificate` Traefik makes one itself.
 
     Raises ValueError where the network table keeps Traefik from one of them.
     """
@@ -80,6 +80,8 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
             "service": service.name,
         }
         backends[service.name] = {"loadBalancer": {"servers": [{"url": f"http://{service.address}:{web.port}"}]}}
+    files = {"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}
+    own = {"certificates": [{**files}], "stores": {"default": {"defaultCertificate": {**files}}}}
     return yaml.safe_dump(
         {
             "http": {
@@ -93,12 +95,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
                 },
             },
             "tls": {
-                "certificates": [{"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}],
-                "stores": {
-                    "default": {
-                        "defaultCertificate": {"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}
-                    }
-                },
+                **(own if certificate else {}),
                 "options": {"default": {"minVersion": "VersionTLS12", "sniStrict": False}},
             },
         },
@@ -127,6 +124,8 @@ def edge(
     settings = site.settings.edge
     address = str(settings.bind_address)
     config_file = f"--configfile={CONFIG}/traefik.yml"
+    certificate, key = given.get(TLS_CERTIFICATE), given.get(TLS_KEY)
+    pair = {"tls.crt": certificate, "tls.key": key} if certificate is not None and key is not None else {}
     return Service(
         NAME,
         ServiceArgs(
@@ -136,12 +135,11 @@ def edge(
             cpus=1.0,
             entrypoint=("traefik",),
             command=(config_file,),
-            config={"traefik.yml": static_configuration(settings), "routes.yml": routes(settings, services)},
-            secrets={
-                "tls.crt": given.require(TLS_CERTIFICATE),
-                "tls.key": given.require(TLS_KEY),
-                "users": secrets.admin_htpasswd,
+            config={
+                "traefik.yml": static_configuration(settings),
+                "routes.yml": routes(settings, services, certificate=bool(pair)),
             },
+            secrets={**pair, "users": secrets.admin_htpasswd},
             ports=(
                 Port(address=address, external=settings.http_port, internal=HTTP),
                 Port(address=address, external=settings.https_port, internal=HTTPS),

@@ -28,7 +28,7 @@ from pulumi.runtime import settings as runtime_settings
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
-from components import host
+from components import host, reach
 from components.settings import (
     PLACEHOLDER,
     PROJECT,
@@ -64,30 +64,34 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
     Secrets are made up, whether the file has them or not, a template's placeholders are taken for examples, and
     nothing is asked of any host. Raises UserError where the program refuses the settings.
     """
-    settings = stack_files.settings_of(file, examples=True)
-    plain = {
-        key.removeprefix(f"{PROJECT}:"): value
-        for key, value in stack_files.values_of(file).items()
+    settings = stack_files.settings_of(file, name, examples=True)
+    values = stack_files.values_of(file)
+    if left := placeholders(values):
+        keys = ", ".join(".".join(path) for path, _ in left)
+        say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
+    given = {
+        key: cast("Json", value)
+        for key, value in filled(values).items()
         if key.startswith(f"{PROJECT}:") and not _encrypted(key)
     }
-    if left := placeholders(plain):
-        keys = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path, _ in left)
-        say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
-    given = {f"{PROJECT}:{key}": cast("Json", value) for key, value in filled(plain).items()}
     if settings.docker.socket_gid is None:
         # The file was parsed: the key is an object, or JSON text of one, or not there.
         engine = given.get(f"{PROJECT}:docker") or {}
         loaded = json.loads(engine) if isinstance(engine, str) else engine
         given[f"{PROJECT}:docker"] = {**cast("dict[str, Json]", loaded), "socket-gid": SOCKET_GID}
-    have = {key.partition(":")[2] for key in stack_files.values_of(file) if _encrypted(key)}
-    wanted = {one.key for one in required_secrets(settings)} | have
+    have = {key.partition(":")[2] for key in values if _encrypted(key)}
+    wanted = {one.key for one in required_secrets(settings, have)} | have
     secrets = {
         f"{PROJECT}:{one.key}": one.sample.format(generated(one.key, 32)) for one in SECRET_KEYS if one.key in wanted
     }
     found: list[Resource] = []
     nowhere = host.HostFacts(stack=name, local=False)
     try:
-        with configuration(given, secrets), mock.patch.object(host, "gather", return_value=nowhere):
+        with (
+            configuration(given, secrets),
+            mock.patch.object(host, "gather", return_value=nowhere),
+            mock.patch.object(reach, "refusal", return_value=None),
+        ):
             run(
                 lambda: runpy.run_path(str(root / "__main__.py")),
                 lambda one: found.append(_resource(one, name)),

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from components import reach
 from scripts import options, process, stack
-from scripts.console import UserError, finish
+from scripts.console import UserError, finish, say
 from scripts.paths import Paths, find
 
 NO_CHANGES_EXPECTED: Final = 7
@@ -183,7 +184,7 @@ class Engine:
     @property
     def project(self) -> str:
         """The name in Pulumi.yaml."""
-        return str(stack.read(self.paths.root / "Pulumi.yaml")["name"])
+        return str(stack.project(self.paths.root)["name"])
 
     def locks(self) -> Iterator[Path]:
         """The lock files on this stack; none where the backend is not made of files."""
@@ -214,6 +215,8 @@ def open_stack(paths: Paths, name: str, source: Path | None = None) -> Engine:
 
     Raises UserError as stack.prepare does, and for a mistake in the policy pack's configuration.
     """
+    if said := reach.said(paths.environment):
+        say(f"engine: {', '.join(said)} of your shell count for nothing: nexus:docker.host says which engine")
     files = stack.prepare(paths, name, source)
     engine = Engine(paths=paths, files=replace(files, levels=_levels(files)))
     engine.ensure()

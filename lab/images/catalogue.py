@@ -80,7 +80,7 @@ IMAGES: Final = (
     _real("node-exporter", "deb:prometheus-node-exporter", "Debian's package, older than the pinned one"),
     _real("blackbox-exporter", "deb:prometheus-blackbox-exporter", "Debian's package, older than the pinned one"),
     _real("qbittorrent", "deb:qbittorrent-nox", "Debian's package, older than the pinned one: no API keys"),
-    _real("wireguard", "deb:wireguard-go", "Debian's wireguard-go and wireguard-tools; upstream's has no wireguard-go"),
+    _real("wireguard", "deb:wireguard-go", "Debian's wireguard-tools, and wireguard-go, which upstream has not"),
     _real("busybox", "deb:busybox-static", "Debian's busybox-static"),
     _stand_in("sonarr", _ARR, folder="arr", app="Sonarr"),
     _stand_in("radarr", _ARR, folder="arr", app="Radarr"),

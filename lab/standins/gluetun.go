@@ -20,7 +20,7 @@ const (
 
 	gluetunSecrets   = "/run/secrets"
 	gluetunPostRules = "/iptables/post-rules.txt"
-	gluetunShutdown  = 3 * time.Second // then the real one ends, whatever still runs
+	gluetunShutdown  = time.Second // the real one waits no longer for its VPN program, and ends
 )
 
 // gluetunTimes are the waits of the real one (3.41.1). Only this package's tests have others.

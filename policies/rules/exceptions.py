@@ -1,7 +1,7 @@
-"""Exceptions: what a rule lets pass for one resource, why, and until when.
+"""Exceptions: what a rule lets pass for one resource, why, and by when somebody looks at that again.
 
 They are lines of policies/config.yaml and reach a rule by its configuration, so that the engine checks them against
-the schema here. An exception that has ended is none: the violation is reported, and says so.
+the schema here. One whose day has passed still holds: see rules/review.py.
 """
 
 import re
@@ -15,7 +15,7 @@ from policies.rules.references import is_id, parse
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "array",
-    "description": "Resources that this rule lets pass, each with a reason and a last day.",
+    "description": "Resources that this rule lets pass, each with a reason and the day of its next review.",
     "default": [],
     "items": {
         "type": "object",
@@ -42,7 +42,7 @@ SCHEMA: Final[dict[str, Any]] = {
             "until": {
                 "type": "string",
                 "pattern": r"^\d{4}-\d{2}-\d{2}$",
-                "description": "The last day on which it holds, such as 2027-06-30.",
+                "description": "The day by which it is reviewed again, such as 2027-06-30.",
             },
         },
     },
@@ -66,10 +66,6 @@ class PolicyException:
     only: str = ""
     image: str = ""
     value: str = ""
-
-    def ended(self, today: date) -> bool:
-        """Whether its last day is past."""
-        return today > self.until
 
     def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:
         """Whether it is about the property at `path` of the resource of that logical name and these inputs."""

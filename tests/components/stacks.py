@@ -14,11 +14,11 @@ from unittest import mock
 import pytest
 import yaml
 
-from components import host, networks, secrets
+from components import host, networks, reach, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import PROJECT, SECRET_KEYS, EmbeddedVpn, Settings, filled
+from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -46,9 +46,7 @@ class Choice:
 
 def stack_file(stack: str) -> dict[str, Json]:
     """The settings in a stack file of the checkout, with examples in a template's open places."""
-    loaded = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    plain = filled({key.removeprefix(f"{PROJECT}:"): value for key, value in loaded.items()})
-    return {f"{PROJECT}:{key}": value for key, value in plain.items()}
+    return filled(yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"])
 
 
 CHOICES: Final[Mapping[str, Choice]] = {
@@ -136,6 +134,7 @@ def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Reco
     with (
         configuration(choice.config, choice.secrets),
         mock.patch.object(host, "gather", return_value=unknown),
+        mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
         mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),

@@ -12,7 +12,7 @@ import yaml
 from components import edge
 from components.service import Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
-from tests.components.stacks import CHOICES, GOOD, add_to_table, built, declare
+from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, add_to_table, build, built, declare
 
 SIGN_IN = {
     "jellyfin": False,
@@ -244,3 +244,15 @@ class TestOfAStack:
         pool = built("dev").of("Network")["network-apps"].tables("ipamConfigs")[0]["subnet"]
         trusted = re.findall(r"<string>(.*)</string>", built("dev").seed("jellyfin").files["/run/config/network.xml"])
         assert trusted == [pool]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
+    seed = build(Choice(config=EMBEDDED) if own else Choice(config=EMBEDDED, secrets={})).seed("traefik")
+    given = yaml.safe_load(seed.files["/run/config/routes.yml"])["tls"]
+    # Traefik refuses to start its default store on files that are not there.
+    assert ("certificates" in given, "stores" in given) == (own, own)
+    assert given["options"] == {"default": {"minVersion": "VersionTLS12", "sniStrict": False}}
+    assert {name for name in seed.files if "tls" in name} == (
+        {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
+    )

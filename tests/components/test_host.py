@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shutil
 import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,8 @@ import pytest
 
 from components import host
 from components.settings import Settings, parse
+from scripts import dockerhost
+from scripts.console import UserError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ENGINE: Final = host.Engine(
@@ -28,6 +32,7 @@ WELL: Final = host.HostFacts(
     local=True,
     engine=ENGINE,
     tun=True,
+    wireguard=True,
     dri=(host.Device(path=Path("/dev/dri/renderD128"), gid=105),),
     nvidia=True,
     free_bytes=100 * host.GIGABYTE,
@@ -80,7 +85,7 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
         (replace(WELL, listeners=(taken(80),)), ("nexus:edge.http-port: port 80 on 127.0.0.1", "container web")),
         (
             replace(WELL, listeners=(taken(443, "127.0.0.1"),)),
-            ("nexus:edge.https-port: port 443", "-s dev config set"),
+            ("nexus:edge.https-port: port 443", "config set --path nexus:edge.https-port"),
         ),
         (
             replace(
@@ -91,11 +96,11 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
         ),
         (
             replace(WELL, engine=replace(ENGINE, cpus=1)),
-            ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1`"),
+            ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1 "),
         ),
         (
             replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")),
-            ("nexus:docker.image-store: is overlay2", "config set --path nexus:docker.image-store containerd"),
+            ("nexus:docker.image-store: is overlay2", "config set --path nexus:docker.image-store containerd "),
         ),
     ],
 )
@@ -119,13 +124,15 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_what_cannot_be_told_is_not_judged() -> None:
-    assert host.problems(settings(), replace(WELL, free_bytes=None, data_is_directory=None)) == ()
+    unknown = replace(
+        WELL, unseen="no", tun=None, wireguard=None, dri=(), nvidia=None, free_bytes=None, data_is_directory=None
+    )
+    assert host.problems(settings(), unknown) == ()
 
 
-def test_of_a_remote_engine_only_the_socket_group_is_asked() -> None:
+def test_of_a_host_that_was_not_asked_only_the_socket_group_is() -> None:
     remote = settings(docker={"host": "ssh://media@nas"})
-    facts = host.gather(remote, "prod")
-    assert facts == host.HostFacts(stack="prod", local=False)
+    facts = host.HostFacts(stack="prod", local=False)
     (problem,) = host.problems(remote, facts)
     assert "nexus:docker.socket-gid: missing" in problem
     with pytest.raises(host.HostError, match="socket-gid: missing"):
@@ -133,6 +140,16 @@ def test_of_a_remote_engine_only_the_socket_group_is_asked() -> None:
     told = settings(docker={"host": "ssh://media@nas", "socket-gid": 998})
     assert host.problems(told, facts) == ()
     assert host.socket_gid(told) == 998
+
+
+def test_the_real_image_of_the_embedded_peer_needs_the_kernels_wireguard_and_the_labs_does_not() -> None:
+    without = replace(WELL, wireguard=False)
+    (problem,) = host.problems(settings(), without)
+    assert problem.startswith("nexus:vpn.type: embedded needs WireGuard in this host's kernel")
+    assert host.problems(settings(images={"lock": "/lab.json"}), without) == ()
+    assert host.problems(settings(), replace(WELL, wireguard=None)) == ()
+    other = {"type": "wireguard", "provider": "mullvad", "addresses": "10.64.0.2/32"}
+    assert host.problems(settings(vpn=other), without) == ()
 
 
 def test_socket_gid_is_read_from_a_local_socket(tmp_path: Path) -> None:
@@ -210,12 +227,27 @@ def network(name: str, subnet: str, stack: str | None = None, bridge: str | None
     }
 
 
-ROUTE: Final = """\
-Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
-eth0\t0000A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
-br-mine00000000\t00F01FAC\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
-tun7\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0
+RULES: Final = """\
+0:	from all lookup local
+5270:	from all lookup 52
+32766:	from all lookup main
+32767:	from all lookup default
+"""
+# As iproute2 6.1 prints it; table 52 is Tailscale's, and no rule names table 99.
+ROUTES: Final = """\
+10.87.4.0/24 dev tailscale0 table 52
+100.64.0.0/10 dev tailscale0 table 52
+throw 127.0.0.0/8 table 52
+172.30.0.0/16 dev elsewhere table 99
+default via 192.168.0.1 dev eth0 proto dhcp metric 100
+10.0.0.0/8 via 10.8.0.1 dev tun7
+blackhole 172.29.0.0/16
+172.31.240.0/24 dev br-mine00000000 proto kernel scope link src 172.31.240.1
+192.168.0.0/24 dev eth0 proto kernel scope link src 192.168.0.9
+198.51.100.7 dev ppp0 proto kernel scope link src 203.0.113.5
+local 172.31.240.1 dev br-mine00000000 table local proto kernel scope host src 172.31.240.1
+local 192.168.0.9 dev eth0 table local proto kernel scope host src 192.168.0.9
+broadcast 192.168.0.255 dev eth0 table local proto kernel scope link src 192.168.0.9
 """
 
 
@@ -225,12 +257,45 @@ def test_ranges_are_those_of_others() -> None:
         network("bridge", "172.17.0.0/16", bridge="docker0"),
         network("six", "fd00::/64"),
     ]
-    found = {(str(one.network), one.holder) for one in host.ranges("dev", networks, ROUTE)}
+    found = {(str(one.network), one.holder) for one in host.ranges("dev", networks, ROUTES, RULES)}
     assert found == {
         ("172.17.0.0/16", "Docker network bridge"),
-        ("192.168.0.0/24", "a route of this host through eth0"),
-        ("10.0.0.0/8", "a route of this host through tun7"),
+        ("10.87.4.0/24", "a route of this host (through tailscale0, table 52)"),
+        ("100.64.0.0/10", "a route of this host (through tailscale0, table 52)"),
+        ("10.0.0.0/8", "a route of this host (through tun7, table main)"),
+        ("172.29.0.0/16", "a route of this host (blackhole, table main)"),
+        ("192.168.0.0/24", "a route of this host (through eth0, table main)"),
+        ("198.51.100.7/32", "a route of this host (through ppp0, table main)"),
+        ("192.168.0.9/32", "this host's own address on eth0"),
     }
+
+
+def test_a_kernel_without_rules_has_its_two_tables() -> None:
+    found = {str(one.network) for one in host.ranges("dev", (), ROUTES, "")}
+    assert "192.168.0.0/24" in found
+    assert "10.87.4.0/24" not in found
+
+
+@pytest.mark.parametrize(
+    ("version", "leaks"),
+    [
+        ("20.10.24+dfsg1", True),
+        ("23.0.10", True),
+        ("23.0.11", False),
+        ("24.0.9", True),
+        ("25.0.3", True),
+        ("25.0.4", False),
+        ("26.0.0-rc1", False),
+        ("28.5.2+dfsg4", False),
+    ],
+)
+def test_an_engine_that_asks_a_resolver_on_loopback_for_internal_networks_is_warned_of(
+    version: str, leaks: bool
+) -> None:
+    home = replace(WELL, engine=replace(ENGINE, version=version), resolvers=(ipaddress.ip_address("127.0.0.1"),))
+    assert bool(host.resolver_warning(home)) is leaks
+    away = replace(home, resolvers=(ipaddress.ip_address("192.0.2.53"), ipaddress.ip_address("fe80::1")))
+    assert host.resolver_warning(away) is None
 
 
 class _Engine(BaseHTTPRequestHandler):
@@ -264,10 +329,14 @@ def engine(tmp_path: Path) -> Iterator[Path]:
             "NCPU": 4,
             "Runtimes": {"runc": {}, "nvidia": {}},
         },
+        "/version": {"ApiVersion": "1.41"},
+        "/v1.41/_ping": "OK",
+        "/v1.41/version": {"ApiVersion": "1.41"},
         "/containers/json": [container("nexus-other-traefik", "other", 8443)],
         "/networks": [network("other", "10.9.0.0/24")],
     }
-    with socketserver.UnixStreamServer(str(path), _Engine) as server:
+    with socketserver.ThreadingUnixStreamServer(str(path), _Engine) as server:
+        server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield path
@@ -275,23 +344,129 @@ def engine(tmp_path: Path) -> Iterator[Path]:
         thread.join()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the engine's host is a virtual machine")
-def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> None:
-    chosen = settings(docker={"host": f"unix://{engine}"}, storage={"data": str(tmp_path)})
-    facts = host.gather(chosen, "dev")
+PLAYS_SSH: Final = """#!/bin/sh
+# Plays ssh: runs the remote command here, as sshd does in the user's shell, unless the key may do one thing alone.
+printf '%s\\n' "$*" >>"$FAKE_SSH.log"
+if [ -e "$FAKE_SSH.denied" ]; then echo 'me@nas: Permission denied (publickey).' >&2; exit 255; fi
+for last; do :; done
+if [ -e "$FAKE_SSH.forced" ]; then last='docker system dial-stdio'; fi
+exec sh -c "$last"
+"""
+PLAYS_DOCKER: Final = """#!{python}
+# Plays docker system dial-stdio: the engine's socket on stdin and stdout.
+import os, socket, sys, threading
+line = socket.socket(socket.AF_UNIX)
+line.connect({socket!r})
+def send():
+    while data := os.read(0, 65536):
+        line.sendall(data)
+    line.shutdown(socket.SHUT_WR)
+threading.Thread(target=send, daemon=True).start()
+while data := line.recv(65536):
+    os.write(1, data)
+"""
+
+
+@pytest.fixture
+def far(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same engine behind an `ssh` of the tests'; the path that its log and its moods begin with."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (
+        ("ssh", PLAYS_SSH),
+        ("docker", PLAYS_DOCKER.format(python=sys.executable, socket=str(engine))),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("FAKE_SSH", str(tmp_path / "ssh"))
+    return tmp_path / "ssh"
+
+
+def known(facts: host.HostFacts, root: Path) -> None:
+    """What `gather` has to tell of the engine of these tests and of the machine that they run on."""
     assert facts.engine == host.Engine(
         version="28.1.0",
         storage_driver="overlay2",
         cgroup_version="2",
-        root=tmp_path,
+        root=root,
         cpus=4,
         runtimes=("nvidia", "runc"),
     )
+    assert facts.unseen is None
     assert facts.nvidia
     assert facts.data_is_directory is True
-    assert facts.free_bytes
+    assert facts.tun is host.TUN.is_char_device()
+    assert facts.free_bytes == pytest.approx(shutil.disk_usage(root).free, rel=0.2)
     assert any(one.holder == "container nexus-other-traefik" for one in facts.listeners)
     assert any(str(one.network) == "10.9.0.0/24" for one in facts.ranges)
+    if shutil.which("ip"):
+        assert any(str(one.network) == "127.0.0.1/32" for one in facts.ranges)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the engine's host is a virtual machine")
+def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> None:
+    chosen = settings(docker={"host": f"unix://{engine}"}, storage={"data": str(tmp_path)})
+    facts = host.gather(chosen, "dev")
+    assert facts.local
+    known(facts, tmp_path)
+    absent = settings(docker={"host": f"unix://{engine}"}, storage={"data": str(tmp_path / "not" / "there")})
+    assert host.gather(absent, "dev").data_is_directory is False
+
+
+FAR: Final = {"host": "ssh://me@nas:2222", "socket-gid": 998, "ssh-options": ["-F", "/my own/ssh"]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the host has is asked of a Linux host alone")
+def test_gather_asks_over_ssh_what_it_asks_here(far: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "it's my $data"
+    odd.mkdir()
+    chosen = settings(docker=FAR, storage={"data": str(odd)})
+    facts = host.gather(chosen, "dev")
+    assert not facts.local
+    known(facts, tmp_path)
+    assert facts == replace(
+        host.gather(
+            settings(docker={"host": f"unix://{tmp_path / 'docker.sock'}"}, storage={"data": str(odd)}), "dev"
+        ),
+        local=False,
+        free_bytes=facts.free_bytes,
+    )
+    log = Path(f"{far}.log").read_text(encoding="utf-8")
+    start = "-l me -p 2222 -F /my own/ssh -o BatchMode=yes -o ConnectTimeout=30 -T -- nas "
+    assert log.splitlines()[0] == f"{start}docker --host=unix:///var/run/docker.sock system dial-stdio"
+    assert log.splitlines()[1].startswith(f"{start}sh -s -- ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the host has is asked of a Linux host alone")
+def test_a_key_that_reaches_the_engine_alone_leaves_the_host_unknown(far: Path, tmp_path: Path) -> None:
+    Path(f"{far}.forced").touch()
+    chosen = settings(docker=FAR, storage={"data": "/srv/media"}, images={"lock": "/lab.json"})
+    facts = host.gather(chosen, "dev")
+    assert facts.engine is not None
+    assert facts.unseen is not None
+    assert (facts.tun, facts.wireguard, facts.free_bytes, facts.data_is_directory) == (None, None, None, None)
+    assert [one.holder for one in facts.listeners] == ["container nexus-other-traefik"]
+    assert [str(one.network) for one in facts.ranges] == ["10.9.0.0/24"]
+    assert host.problems(chosen, facts) == ()
+
+
+def test_an_ssh_that_fails_says_what_it_said(far: Path) -> None:
+    Path(f"{far}.denied").touch()
+    chosen = settings(docker=FAR)
+    (problem,) = host.problems(chosen, host.gather(chosen, "dev"))
+    assert "no Docker Engine answers at ssh://me@nas:2222: me@nas: Permission denied (publickey)" in problem
+    assert "this has to work: ssh -l me -p 2222" in problem
+
+
+def test_a_docker_client_goes_the_same_way(far: Path) -> None:
+    client = dockerhost.connect(settings(docker=FAR).docker)
+    with closing(client):
+        assert client.version()["ApiVersion"] == "1.41"
+    assert "dial-stdio" in Path(f"{far}.log").read_text(encoding="utf-8")
+    Path(f"{far}.denied").touch()
+    with pytest.raises(UserError, match=r"no Docker Engine answers at ssh://me@nas:2222.*Permission denied"):
+        dockerhost.connect(settings(docker=FAR).docker)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the engine's host is a virtual machine")
@@ -309,7 +484,7 @@ def test_an_engine_that_does_not_answer_is_a_fact_and_no_error(tmp_path: Path, t
 
 def test_a_socket_of_another_group_says_how_to_join_it() -> None:
     # Root may use every socket, so the refusal itself cannot be brought about here.
-    assert "usermod -aG docker" in host._unreachable(Path("/var/run/docker.sock"), PermissionError(13, "denied"))
+    assert "usermod -aG docker" in host.unreachable(settings().docker, PermissionError(13, "denied"))
 
 
 def test_it_imports_no_engine_library() -> None:

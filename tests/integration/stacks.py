@@ -29,7 +29,8 @@ from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
 from components.settings import PROJECT, DockerHost
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-DOCKER_HOST: Final = os.environ.get("DOCKER_HOST") or DockerHost().host
+DOCKER_HOST: Final = os.environ.get("NEXUS_TEST_ENGINE") or DockerHost().host
+"""The engine of the tests. DOCKER_HOST and the like count for nothing here either."""
 UP_LIMIT: Final = 600.0
 """Seconds for one `up` of a whole stack: far more than it takes, so that a hang is a failure and not a stuck run."""
 FIRST_UP_LIMIT: Final = 3600.0
@@ -125,7 +126,11 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images."""
+    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images.
+
+    Its name ends in `-dev`, by which policies/config.yaml takes it for a stack of development: no other may run the
+    lab's images, and that file names no stack of the tests. A new one also takes ports and a pool that no other has.
+    """
 
     name: str
     directory: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,24 @@ def test_an_artefact_is_whole_or_absent(tmp_path: Path) -> None:
 def test_a_failed_step_shows_the_end_of_its_output(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)step failed with status 3; .*step\.log.*the reason"):
         work.run(["sh", "-c", "echo the reason; exit 3"], what="step", log=tmp_path / "step.log")
+
+
+def test_a_sign_of_life_shows_what_is_new_and_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_SIGN_OF_LIFE", 0.3)
+    go = tmp_path / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    command = f"printf 'downloading\\n10 %%\\r90 %%\\r\\n'; {wait}; echo compiling; sleep 0.7"
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(re.sub(r"^step: still running after \d+ s", "", text))
+        if len(said) == 3:
+            go.touch()
+
+    monkeypatch.setattr(work, "say", say)
+    work.run(["sh", "-c", command], what="step", log=tmp_path / "step.log")
+    assert said[:3] == [" (90 %)", "", ""]
+    assert [line for line in said[3:] if line] == [" (compiling)"]
 
 
 def test_an_interrupt_ends_the_step_with_its_children(tmp_path: Path) -> None:

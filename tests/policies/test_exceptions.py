@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 import pytest
@@ -39,34 +39,24 @@ RULE: Final = Rule(
 )
 
 
-def judged(*entries: Value, today: date, **props: Value) -> tuple[list[str], list[str]]:
+def judged(*entries: Value, **props: Value) -> tuple[list[str], list[str]]:
     """Messages of what is refused, and names of what is excused."""
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props=props),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}), today)
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}))
     return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.excused]
 
 
 def test_without_one_it_is_refused() -> None:
-    assert judged(today=UNTIL, paint="x") == (["web: paint is red. Paint it green"], [])
+    assert judged(paint="x") == (["web: paint is red. Paint it green"], [])
 
 
-def test_it_holds_on_its_last_day_and_not_after() -> None:
-    assert judged(ENTRY, today=UNTIL, paint="x") == ([], ["paint"])
-    refused, excused = judged(ENTRY, today=UNTIL + timedelta(days=1), paint="x")
-    assert refused == [
-        "web: paint is red. Paint it green. Its exception ended on 2026-06-30: see policies/config.yaml"
-    ]
-    assert excused == []
-
-
-def test_the_one_that_holds_longest_counts() -> None:
-    ended: Value = {**ENTRY, "until": "2026-01-01"}
-    for entries in ([ended, ENTRY], [ENTRY, ended]):
-        assert judged(*entries, today=UNTIL, paint="x") == ([], ["paint"])
+def test_it_still_holds_after_its_day() -> None:
+    for until in ("1999-12-31", "2999-12-31"):
+        assert judged({**ENTRY, "until": until}, paint="x") == ([], ["paint"])
 
 
 def test_what_may_never_pass_does_not() -> None:
-    refused, excused = judged(ENTRY, today=UNTIL, paint="x", lead="x")
+    refused, excused = judged(ENTRY, paint="x", lead="x")
     assert refused == ["web: lead is red. Paint it green. Its exception does not go that far"]
     assert excused == ["paint"]
 
@@ -74,7 +64,7 @@ def test_what_may_never_pass_does_not() -> None:
 def test_one_that_is_not_needed_is_told() -> None:
     other: Value = {**ENTRY, "resource": "worker"}
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props={"paint": "x"}),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}), UNTIL)
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}))
     assert [(rule, one.resource) for rule, one in report.unused] == [("no-red-paint", "worker")]
 
 
@@ -152,7 +142,7 @@ def test_an_image_narrows(image: Value, covered: bool) -> None:
 def test_what_is_not_whole_is_none(entry: Value) -> None:
     assert exceptions({"exceptions": [entry]}) == ()
     assert exceptions({"exceptions": entry}) == ()
-    assert judged(entry, today=UNTIL, paint="x")[1] == []
+    assert judged(entry, paint="x")[1] == []
 
 
 def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from components.images import PINS
 from scripts import images, stack
 from scripts.console import UserError
@@ -145,4 +146,4 @@ def test_a_build_that_fails_is_told(engine: Engine) -> None:
     script.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     script.chmod(0o755)
     with pytest.raises(UserError, match=r"failed \(status 3"):
-        images.build(engine.paths)
+        images.build(engine.paths, reach.DEFAULT)
