@@ -11,7 +11,7 @@ from typing import Final
 import pulumi
 import yaml
 
-from components.networks import may_talk
+from components.networks import TableError, may_talk
 from components.secrets import SecretBundle
 from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
@@ -61,7 +61,7 @@ def static_configuration(settings: EdgeSettings) -> str:
 def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: bool = True) -> str:
     """One router and one backend for each service with a web page. Without a `certificate` Traefik makes one itself.
 
-    Raises ValueError where the network table keeps Traefik from one of them.
+    Raises TableError where the network table keeps Traefik from one of them.
     """
     routers: dict[str, object] = {}
     backends: dict[str, object] = {}
@@ -70,7 +70,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         if web is None:
             continue
         if not may_talk(NAME, service.address):
-            raise ValueError(
+            raise TableError(
                 f"components/networks.py: {service.name} has a web page but shares no network with {NAME}"
             )
         routers[service.name] = {

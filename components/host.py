@@ -13,29 +13,30 @@ import ipaddress
 import json
 import re
 import shlex
+import socket
+import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypedDict
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
-from components import reach
-
-from components import commands
+from components import commands, reach
 
 if TYPE_CHECKING:
     from components.settings import DockerHost, Settings
 
 LABEL_STACK: Final = "nexus.stack"
+_ELSEWHERE: Final = "the engine runs in a virtual machine, whose devices, paths and routes are its own"
 TUN: Final = Path("/dev/net/tun")
 GIGABYTE: Final = 10**9
 _TIMEOUT: Final = 10.0
 """Seconds for one answer of the engine."""
 _SSH_TIMEOUT: Final = _TIMEOUT + reach.CONNECT_SECONDS
-_LOOPBACK_FIXED: Final = ((23, 0, 11), (25, 0, 4), (26, 0, 0))
+_LOOPBACK_FIXED: Final = ((23, 0, 11), (25, 0, 5), (26, 0, 0))
 """The releases from which, each in its line, no name asked in an internal network leaves by the host's own resolver
-(CVE-2024-29018, moby/moby PR 47589)."""
+(CVE-2024-29018, moby/moby PR 47538; of 25.0 its advisory names 25.0.4 and the release notes 25.0.5: the later)."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -55,6 +56,32 @@ class Engine:
     cpus: int
     """How many processors the engine may give away."""
     runtimes: tuple[str, ...] = ()
+    containerd_images: bool = False
+    """Whether images lie in containerd, as on new installations of Docker 29 and later."""
+    limits: bool = True
+    """Whether it can hold containers to their memory and processors; otherwise it takes limits and does nothing."""
+    rootless: bool = False
+    """Whether it runs as an ordinary user: its root is that user."""
+    desktop: bool = False
+    """Whether it is Docker Desktop's, in a virtual machine: its devices, paths and groups are not this host's."""
+
+    @property
+    def image_store(self) -> Literal["overlay2", "containerd"]:
+        """As `nexus:docker.image-store` calls it: overlay2 stands for each of the engine's own drivers."""
+        return "containerd" if self.containerd_images else "overlay2"
+
+    @property
+    def layers(self) -> PurePosixPath | None:
+        """The directory that says which layer is which container's; None where images lie in containerd."""
+        if self.containerd_images:
+            return None
+        return PurePosixPath(self.root, "image", self.storage_driver, "layerdb")
+
+
+_ORDINARY: Final = Engine(
+    version="", storage_driver="overlay2", cgroup_version="", root=Path("/var/lib/docker"), cpus=0
+)
+"""What is taken of an engine that was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,28 +139,66 @@ class HostFacts:
     """The name servers that the engine asks for its containers."""
 
 
-def socket_gid(settings: Settings) -> int:
-    """The numeric group of the engine's socket: the setting, or what this host's socket belongs to.
+def engine_of(settings: Settings, facts: HostFacts) -> Engine:
+    """The engine as it says of itself; one that was not asked is an ordinary one with the image store of the
+    settings."""
+    if facts.engine is not None:
+        return facts.engine
+    return replace(_ORDINARY, containerd_images=settings.docker.image_store == "containerd")
+
+
+def socket_path(settings: Settings, engine: Engine) -> PurePosixPath:
+    """Where the engine's own host has its socket: a local one where the settings say, others at the usual place."""
+    local = settings.docker.local_socket
+    return PurePosixPath("/var/run/docker.sock") if local is None or engine.desktop else PurePosixPath(local)
+
+
+def socket_gid(settings: Settings, engine: Engine) -> int:
+    """The numeric group of the engine's socket, as a container sees it: the setting, or what this host's socket
+    belongs to.
 
     Raises HostError where the engine is remote and `nexus:docker.socket-gid` is not set, or there is no socket.
     """
     if settings.docker.socket_gid is not None:
         return settings.docker.socket_gid
+    if engine.desktop:
+        return 0  # its machine's socket is root's
     if (path := settings.docker.local_socket) is None:
         raise HostError(_gid_missing(settings.docker.host))
     try:
-        return path.stat().st_gid
+        gid = path.stat().st_gid
+        return _seen_from_inside(path, gid) if engine.rootless else gid
     except OSError as error:
         raise HostError(f"nexus:docker.host: {unreachable(settings.docker, error)}") from error
 
 
+def _seen_from_inside(path: Path, gid: int) -> int:
+    """What the containers of a rootless engine, which has a user namespace, know this host's group `gid` as.
+
+    Raises OSError where the engine does not answer, HostError where the group is not in the namespace.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUT)
+        connection.connect(str(path))
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    for line in _gid_map(pid).splitlines():
+        inside, outside, count = map(int, line.split())
+        if outside <= gid < outside + count:
+            return inside + gid - outside
+    raise HostError(
+        f"nexus:docker.socket-gid: missing, and what this rootless engine's containers know group {gid} of {path} as "
+        f"is not to be seen; set what `docker run --rm --volume {path}:/s busybox stat -c %g /s` prints"
+    )
+
+
+def _gid_map(pid: int) -> str:
+    return Path(f"/proc/{pid}/gid_map").read_text(encoding="ascii")
+
+
 def gather(settings: Settings, stack: str) -> HostFacts:
     """The facts of the host that `stack` lives on. Never raises for what it does not find."""
-    where, socket_ = settings.docker, settings.docker.local_socket
-    if socket_ and sys.platform != "linux":
-        # Docker Desktop's socket is local, but its engine runs in a virtual machine with devices of its own.
-        return HostFacts(stack=stack, local=False)
-    facts = HostFacts(stack=stack, local=socket_ is not None)
+    where = settings.docker
+    facts = HostFacts(stack=stack, local=where.local_socket is not None)
     try:
         with _Api(where) as api:
             info = _table(api.get("/info"))
@@ -143,14 +208,9 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         facts = replace(facts, engine_error=unreachable(where, error))
         # Over ssh the second way would fail as the first did.
         return replace(facts, **_devices(_look(settings, Path("/"))[0])) if facts.local else facts
-    engine = Engine(
-        version=_text(info.get("ServerVersion")),
-        storage_driver=_text(info.get("Driver")),
-        cgroup_version=_text(info.get("CgroupVersion")),
-        root=Path(_text(info.get("DockerRootDir")) or "/"),
-        cpus=_number(info.get("NCPU")),
-        runtimes=tuple(sorted(_table(info.get("Runtimes")))),
-    )
+    engine = engine_from(info)
+    if engine.desktop or (facts.local and sys.platform != "linux"):
+        return replace(facts, local=False, engine=engine, unseen=_ELSEWHERE)
     seen, unseen = _look(settings, engine.root)
     free = re.search(r"\s(\d+)\s+\d+%\s", seen.get("disk", ""))
     resolvers = (line.split()[1] for line in seen.get("resolver", "").splitlines() if len(line.split()) > 1)
@@ -201,12 +261,15 @@ say tcp awk 'NR == 1 || $4 == "0A"' /proc/net/tcp
 say tcp6 awk 'NR == 1 || $4 == "0A"' /proc/net/tcp6
 say rule ip -4 rule show
 say route ip -4 route show table all
-# The engine itself takes the second file where the first names nothing but systemd-resolved's own address
-# (moby/moby daemon/libnetwork/internal/resolvconf, Path).
+# Its own configuration tells the engine whom to ask, or the second file where the first names nothing but
+# systemd-resolved's own address (moby/moby daemon/libnetwork/internal/resolvconf, Path).
+dns=$(tr '\n' ' ' 2>/dev/null </etc/docker/daemon.json |
+  sed -n 's/.*"dns" *: *\[\([^]]*\)\].*/\1/p' | tr '",' '  ')
 resolver=/etc/resolv.conf
 if [ "$(awk '$1 == "nameserver" {print $2}' $resolver 2>/dev/null)" = 127.0.0.53 ]
 then resolver=/run/systemd/resolve/resolv.conf; fi
-say resolver awk '$1 == "nameserver"' $resolver
+if [ -n "$dns" ]; then for one in $dns; do say resolver echo "nameserver $one"; done
+else say resolver awk '$1 == "nameserver"' $resolver; fi
 echo 'nexus end'
 """
 """Prints what a host has, a line for each find: its name, a tab, and the find as the host's own tools write it. Takes
@@ -256,6 +319,25 @@ def _yes(text: str | None) -> bool | None:
     return None if text is None else text == "yes"
 
 
+def engine_from(info: Mapping[str, object]) -> Engine:
+    """The engine, from its answer to /info."""
+    # [["driver-type", "io.containerd.snapshotter.v1"]] where images lie in containerd, whatever the driver is called.
+    status = [_list(pair) for pair in _list(info.get("DriverStatus"))]
+    security = [_text(option).split(",") for option in _list(info.get("SecurityOptions"))]
+    return Engine(
+        version=_text(info.get("ServerVersion")),
+        storage_driver=_text(info.get("Driver")),
+        cgroup_version=_text(info.get("CgroupVersion")),
+        root=Path(_text(info.get("DockerRootDir")) or "/"),
+        cpus=_number(info.get("NCPU")),
+        runtimes=tuple(sorted(_table(info.get("Runtimes")))),
+        containerd_images=["driver-type", "io.containerd.snapshotter.v1"] in status,
+        limits=info.get("MemoryLimit") is not False and info.get("CpuCfsQuota") is not False,
+        rootless=any("name=rootless" in option for option in security),
+        desktop=_text(info.get("OperatingSystem")) == "Docker Desktop",
+    )
+
+
 def problems(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
     """What `settings` ask of the host and `facts` do not show: one message each, with the key and what to do."""
     found: list[str] = []
@@ -285,18 +367,17 @@ def resolver_warning(facts: HostFacts) -> str | None:
         return None
     return (
         f"this engine ({facts.engine.version}) asks it for containers of internal networks too, so a name leaves "
-        "where nothing else does (CVE-2024-29018); use an engine from 23.0.11, 25.0.4 or 26.0 on, or name another "
+        "where nothing else does (CVE-2024-29018); use an engine from 23.0.11, 25.0.5 or 26.0 on, or name another "
         'server in its /etc/docker/daemon.json ("dns")'
     )
 
 
 def _store_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Iterator[str]:
-    # The containerd image store calls its driver overlayfs; every other one is of the engine's own store.
-    store = "containerd" if engine.storage_driver == "overlayfs" else "overlay2"
-    if settings.docker.image_store != store:
+    if settings.docker.image_store not in (None, engine.image_store):
         yield (
-            f"nexus:docker.image-store: is {settings.docker.image_store}, but this engine's storage driver is "
-            f"{engine.storage_driver}; run `{_set(facts, 'docker.image-store', store)}`"
+            f"nexus:docker.image-store: is {settings.docker.image_store}, but this engine's is {engine.image_store} "
+            f"(its storage driver is {engine.storage_driver}); take the setting out, the engine is asked: run "
+            f"`scripts/pulumi -s {facts.stack} config rm --path nexus:docker.image-store`"
         )
 
 

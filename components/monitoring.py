@@ -15,7 +15,8 @@ import pulumi
 import yaml
 
 from components import host
-from components.networks import may_talk
+from components.host import Engine
+from components.networks import TableError, may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -47,7 +48,6 @@ GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
 SOCKET_PROXY: Final = "cadvisor-socket-proxy"
-DOCKER_DATA: Final = "/var/lib/docker"
 
 
 def _answers(port: int, path: str) -> HealthCheck:
@@ -76,10 +76,10 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
     )
 
 
-def cadvisor_socket_proxy(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
+def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptions | None = None) -> Service:
     """The one container that mounts the Docker socket, read-only, and hands cAdvisor four read calls."""
-    socket = site.settings.docker.local_socket or Path("/var/run/docker.sock")
-    gid = host.socket_gid(site.settings)
+    socket = host.socket_path(site.settings, engine)
+    gid = host.socket_gid(site.settings, engine)
     return Service(
         SOCKET_PROXY,
         ServiceArgs(
@@ -96,7 +96,7 @@ def cadvisor_socket_proxy(site: Site, opts: pulumi.ResourceOptions | None = None
                 "-loglevel=info",
             ),
             mounts=(BindMount(source=str(socket), target="/var/run/docker.sock"),),
-            groups=(gid,) if gid is not None else (),
+            groups=(gid,),
             health=HealthCheck(test=("CMD", "./healthcheck")),
             tmpfs={},
         ),
@@ -105,11 +105,9 @@ def cadvisor_socket_proxy(site: Site, opts: pulumi.ResourceOptions | None = None
     )
 
 
-def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
     database, which maps containers to names, is readable by root alone."""
-    named = site.settings.docker.image_store == "overlay2"
-    layers = f"{DOCKER_DATA}/image/overlay2/layerdb"
     return Service(
         "cadvisor",
         ServiceArgs(
@@ -133,7 +131,7 @@ def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = N
             ),
             mounts=(
                 BindMount(source="/sys", target="/sys"),
-                *((BindMount(source=layers, target=layers),) if named else ()),
+                *((BindMount(source=str(layers), target=str(layers)),) if (layers := engine.layers) else ()),
             ),
             health=_answers(8080, "/healthz"),
             metrics=Metrics(port=8080),
@@ -295,7 +293,7 @@ def grafana(
 def prometheus_configuration(services: Sequence[Service]) -> str:
     """Prometheus's configuration for these services.
 
-    Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
@@ -304,7 +302,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+            raise TableError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
         jobs.append(
             {
                 "job_name": service.name,
@@ -317,7 +315,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise ValueError(
+            raise TableError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(

@@ -20,6 +20,10 @@ VPN_PEER_HOST: Final = 10
 """Host part of the embedded VPN peer's fixed address on `tunnel`: gluetun wants an address, not a name."""
 
 
+class TableError(ValueError):
+    """A service and the network table do not fit: the message says which and what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One network: its name, whether it has a way out, and the services on it.
@@ -89,10 +93,10 @@ TABLE: Final = (
 
 
 def rows_of(service: str) -> tuple[Row, ...]:
-    """The networks that the table puts `service` on. Raises ValueError where it names none."""
+    """The networks that the table puts `service` on. Raises TableError where it names none."""
     rows = tuple(row for row in TABLE if service in row.members)
     if not rows:
-        raise ValueError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
+        raise TableError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
     return rows
 
 

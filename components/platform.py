@@ -8,6 +8,7 @@ import pulumi
 
 from components import downloads, edge, images, monitoring
 from components.arr import APPS, arr
+from components.host import Engine
 from components.jellyfin import jellyfin
 from components.networks import Networks
 from components.secrets import ADMIN_USER, SecretBundle
@@ -19,7 +20,9 @@ from components.storage import DATA, TREE, Storage
 class Platform(pulumi.ComponentResource):
     """The whole stack on one Docker host. Give it its providers: `ResourceOptions(providers=[docker, random])`."""
 
-    def __init__(self, settings: Settings, given: Secrets, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, settings: Settings, given: Secrets, engine: Engine, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("nexus:platform:Platform", "platform", {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         lock = Path(settings.images.lock) if settings.images.lock else None
@@ -44,10 +47,10 @@ class Platform(pulumi.ComponentResource):
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        proxy = monitoring.cadvisor_socket_proxy(site, child)
+        proxy = monitoring.cadvisor_socket_proxy(site, engine, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
-            monitoring.cadvisor(site, proxy, child),
+            monitoring.cadvisor(site, engine, proxy, child),
             monitoring.blackbox_exporter(site, child),
             monitoring.alertmanager(site, storage, given, child),
             monitoring.grafana(site, storage, secrets, child),

@@ -119,8 +119,8 @@ def provider(engine: DockerHost) -> _Provider:
         # Without the socket's path the far side's `docker` would go to the engine that its user's context names.
         host = host.rstrip("/") + ("" if _parts(host)["path"] else SOCKET)
         options += SSH_OPTIONS
-    # What is left out would be taken from the environment, by `pulumi refresh` and `destroy` too, which do not run the
-    # program and so are not refused.
+    # What is left out would be taken from the environment, by `pulumi refresh` and `destroy` too, which do not run
+    # the program and so are not refused.
     return {
         "host": host,
         "ssh_opts": options,

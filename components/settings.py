@@ -196,11 +196,10 @@ class DockerHost(_Section):
         "which is possible on a unix:// host only.",
     )
 
-    image_store: Literal["overlay2", "containerd"] = Field(
-        "overlay2",
-        description="How that engine stores images: `docker info -f '{{.Driver}}'` says overlay2, or overlayfs where "
-        "it is containerd (new installations of Docker 29 and later). With containerd, cAdvisor cannot name "
-        "containers (it would need containerd's own socket).",
+    image_store: Literal["overlay2", "containerd"] | None = Field(
+        None,
+        description="How that engine stores images: overlay2 for each of its own drivers, or containerd (new "
+        "installations of Docker 29 and later). Left out: what the engine says; one that says otherwise is refused.",
     )
 
     @field_validator("host")

@@ -71,7 +71,9 @@ class ExceptionLine(_Section):
     only: str = Field("", alias="property", description="Only for this property and what is below it.")
     image: str = Field("", description="Only where the container runs this repository.")
     value: str | tuple[str, ...] = Field(
-        "", description="Only for this value, or these, where the rule tells values apart: a capability, a host path."
+        "",
+        description="Only for this value, or these, where the rule tells values apart: a capability, a host path. In "
+        "one, * is any text.",
     )
     reason: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=10), Field(description="Why it is let pass.")

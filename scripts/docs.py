@@ -137,7 +137,8 @@ def settings_page() -> str:
         WRITTEN,
         "# Settings",
         "Each key stands under `config:` in `Pulumi.<stack>.yaml`. What may be left out has a default; an unknown "
-        "key is refused. `scripts/pulumi -s <stack> config set --path nexus:edge.domain media.example.org` sets one.",
+        "key is refused. `scripts/pulumi -s <stack> config set --path nexus:edge.domain media.example.org` sets one; "
+        "with Pulumi alone it is `pulumi config set --path …`.",
     ]
     for name, info in settings.Settings.model_fields.items():
         key = f"{settings.PROJECT}:{info.alias or name}"

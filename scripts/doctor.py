@@ -23,6 +23,22 @@ from scripts.paths import Paths, find
 
 Status = Literal["ok", "warn", "FAIL"]
 _OLDEST_ENGINE: Final = (20, 10)
+_UNNAMED: Final = (
+    "images lie in containerd, and there cAdvisor names no container without containerd's own socket: the two panels "
+    "of containers stay empty, and the alert ContainerRestarting never fires"
+)
+_UNLIMITED: Final = (
+    "this engine cannot limit memory or processors, so every container may take all there is (`docker info` says why)"
+)
+_ROOTLESS: Final = (
+    "it may publish ports below 1024 only where the host lets ordinary users (net.ipv4.ip_unprivileged_port_start); "
+    "apps do not see their clients' addresses (its port driver); files in nexus:storage.data belong to its user's "
+    "subordinate ids; with cgroup version 1 there are no metrics of containers"
+)
+_DESKTOP: Final = (
+    "its engine is in a virtual machine: not tried; tunnel device, GPUs, ports and paths are not looked at, and "
+    "nexus:storage.data has to be a folder that Desktop shares"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +99,19 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
         what="Docker Engine",
         detail=f"{engine.version} at {settings.docker.host}" + (" (older than 20.10: not tried)" if old else ""),
     )
-    containerd = engine.storage_driver == "overlayfs"
+    yield from _kind(engine)
     yield judged(
         "storage driver",
         "nexus:docker.image-store",
-        engine.storage_driver
-        + (" (containerd's image store: cAdvisor names no containers there)" if containerd else ""),
-        "warn" if containerd else "ok",
+        f"{engine.storage_driver} in {engine.root}" + (f": {_UNNAMED}" if engine.containerd_images else ""),
+        "warn" if engine.containerd_images else "ok",
     )
-    yield Finding(status="ok", what="cgroup", detail=f"version {engine.cgroup_version}")
+    yield Finding(
+        status="ok" if engine.limits else "warn",
+        what="cgroup",
+        detail=f"version {engine.cgroup_version}" + ("" if engine.limits else f": {_UNLIMITED}"),
+    )
+    yield judged("processors", "nexus:jellyfin.cpus", str(engine.cpus))
     gpus = [f"{device.path} (group {device.gid})" for device in facts.dri]
     seen = facts.unseen is None
     mode = f"mode {settings.jellyfin.gpu.mode}; this host has {_or_none(gpus)}"
@@ -99,13 +119,14 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
     nvidia = {True: "there", False: "none", None: "unknown"}[facts.nvidia]
     yield Finding(status="ok", what="NVIDIA runtime", detail=nvidia)
     yield known("/dev/net/tun", "nexus:vpn:", "there" if facts.tun else None)
-    userspace = "not in the kernel: the tunnel runs in userspace, which is slower"
-    yield known(
-        "WireGuard",
-        "nexus:vpn.type",
-        {True: "in the kernel", False: userspace, None: None}[facts.wireguard],
-        "ok" if facts.wireguard else "warn",
-    )
+    kernel = {
+        True: "in the kernel",
+        False: "not in the kernel: the tunnel runs in userspace, which is slower",
+        None: "not loaded, and whether it can be is not to be seen; else the tunnel runs in userspace"
+        if seen
+        else None,
+    }[facts.wireguard]
+    yield known("WireGuard", "nexus:vpn.type", kernel, "ok" if facts.wireguard else "warn")
     edge = settings.edge
     for key, port in (("http-port", edge.http_port), ("https-port", edge.https_port)):
         free = f"free on {edge.bind_address}, or this stack's own"
@@ -136,6 +157,14 @@ def about_shell(paths: Paths) -> Iterator[Finding]:
             what=name,
             detail=f"set in your shell: it counts for nothing here, and plain `pulumi` is refused (`unset {name}`)",
         )
+
+
+def _kind(engine: host.Engine) -> Iterator[Finding]:
+    """What kinds of engine do that an ordinary one does not."""
+    if engine.rootless:
+        yield Finding(status="warn", what="rootless engine", detail=_ROOTLESS)
+    if engine.desktop:
+        yield Finding(status="warn", what="Docker Desktop", detail=_DESKTOP)
 
 
 def about_images(source: Source) -> Iterator[Finding]:

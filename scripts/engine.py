@@ -101,14 +101,21 @@ class Engine:
         return self.files.environment(self.paths)
 
     def stream(self, *arguments: str, show: Callable[[str], None] | None = None) -> int:
-        """Runs a command, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
+        """Runs preview, up or destroy, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
         color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
+        # Of two values the last counts. As a variable, CLI 3.259 dies of this one (it is an int32).
+        bounded = [f"--parallel={reach.SSH_PARALLEL}"] if self._over_ssh else []
         return process.stream(
-            ["pulumi", *arguments, "--non-interactive", "--color", color],
+            ["pulumi", arguments[0], *bounded, *arguments[1:], "--non-interactive", "--color", color],
             cwd=self.paths.root,
             environment=self.environment,
             show=show,
         )
+
+    @property
+    def _over_ssh(self) -> bool:
+        # An object or its JSON text: the address is in both.
+        return "ssh://" in json.dumps(stack.values(self.files).get("nexus:docker"))
 
     def output(self, *arguments: str, given: str = "", cwd: Path | None = None) -> str:
         """Runs a command quietly with `given` on its stdin; its stdout. Raises UserError with its complaint."""

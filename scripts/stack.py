@@ -59,9 +59,6 @@ class StackFiles:
         environment.pop("PULUMI_OPTION_POLICY_PACK_CONFIG", None)
         if self.levels:
             environment["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.levels)
-        # One setting as an object or as JSON text: the address is in both.
-        if "ssh://" in json.dumps(values(self).get("nexus:docker")):
-            environment.setdefault("PULUMI_OPTION_PARALLEL", str(reach.SSH_PARALLEL))
         if self.passphrase:
             # The variable with the passphrase itself would win over the file.
             environment.pop("PULUMI_CONFIG_PASSPHRASE", None)

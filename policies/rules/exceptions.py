@@ -36,7 +36,8 @@ SCHEMA: Final[dict[str, Any]] = {
             "value": {
                 "type": "string",
                 "minLength": 1,
-                "description": "Only for this value where the rule tells values apart: a capability, a host path.",
+                "description": "Only for this value where the rule tells values apart: a capability, a host path, "
+                "with * for any text.",
             },
             "reason": {"type": "string", "minLength": 10},
             "until": {
@@ -57,7 +58,7 @@ class PolicyException:
 
     `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is judged
     where the image is written as a reference; an image id says nothing about a repository. `value` narrows it to one
-    value where the rule tells values apart (`Finding.value`), such as a capability.
+    value where the rule tells values apart (`Finding.value`), such as a capability; `*` in it is any text.
     """
 
     resource: str
@@ -69,11 +70,15 @@ class PolicyException:
 
     def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:
         """Whether it is about the property at `path` of the resource of that logical name and these inputs."""
-        if name != self.resource or (self.value and self.value != value):
+        if name != self.resource or (self.value and not _fits(self.value, value)):
             return False
         if self.image and not _runs(self.image, props.get("image")):
             return False
         return _below(_parts(self.only), path)
+
+
+def _fits(pattern: str, value: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value) is not None
 
 
 def _parts(only: str) -> Path:

@@ -38,10 +38,12 @@ def given(*keys: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A stack's configuration: plain settings as parsed from the stack file, and its secrets."""
+    """A stack's configuration: plain settings as parsed from the stack file, its secrets, and what the engine says of
+    itself where it is asked."""
 
     config: Mapping[str, Json]
     secrets: Mapping[str, str] = field(default_factory=given)
+    engine: host.Engine | None = None
 
 
 def stack_file(stack: str) -> dict[str, Json]:
@@ -111,7 +113,28 @@ CHOICES: Final[Mapping[str, Choice]] = {
         }
     ),
     "mirror": Choice(config={**EMBEDDED, "nexus:images": {"mirror": "registry.lan:5000/cache"}}),
-    "containerd": Choice(config={**EMBEDDED, "nexus:docker": {"image-store": "containerd"}}),
+    "containerd": Choice(
+        config=EMBEDDED,
+        engine=host.Engine(
+            version="29.0.0",
+            storage_driver="overlayfs",
+            cgroup_version="2",
+            root=Path("/var/lib/docker"),
+            cpus=4,
+            containerd_images=True,
+        ),
+    ),
+    "rootless": Choice(
+        config={**EMBEDDED, "nexus:docker": {"host": "unix:///run/user/1000/docker.sock", "socket-gid": 0}},
+        engine=host.Engine(
+            version="28.5.2",
+            storage_driver="fuse-overlayfs",
+            cgroup_version="2",
+            root=Path("/home/nexus/.local/share/docker"),
+            cpus=4,
+            rootless=True,
+        ),
+    ),
     "remote": Choice(
         config={
             **EMBEDDED,
@@ -129,8 +152,8 @@ CHOICES: Final[Mapping[str, Choice]] = {
 
 
 def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Recorder:
-    """Runs the project's own __main__.py with these settings, on a host about which nothing is known."""
-    unknown = host.HostFacts(stack=stack, local=False)
+    """Runs the project's own __main__.py with these settings, on a host about which nothing else is known."""
+    unknown = host.HostFacts(stack=stack, local=False, engine=choice.engine)
     with (
         configuration(choice.config, choice.secrets),
         mock.patch.object(host, "gather", return_value=unknown),
@@ -146,9 +169,9 @@ _read_gid = host.socket_gid
 _hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
 
 
-def _socket_gid(settings: Settings) -> int:
+def _socket_gid(settings: Settings, engine: host.Engine) -> int:
     """The setting, or a number where the real function would look at this machine's own socket."""
-    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings)
+    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings, engine)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import shutil
 import socketserver
 import subprocess
@@ -48,6 +49,7 @@ def settings(**changes: object) -> Settings:
         "storage": {"data": "/srv/media", "min-free-gb": 5},
         "jellyfin": {"gpu": {"mode": "dri", "render-gid": 105}},
         "networks": {"pool": "172.31.240.0/20"},
+        "docker": {"image-store": "overlay2"},
     }
     return parse({**values, **changes}, "Pulumi.dev.yaml")
 
@@ -99,8 +101,8 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
             ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1 "),
         ),
         (
-            replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")),
-            ("nexus:docker.image-store: is overlay2", "config set --path nexus:docker.image-store containerd "),
+            replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True)),
+            ("nexus:docker.image-store: is overlay2", "-s dev config rm --path nexus:docker.image-store`"),
         ),
     ],
 )
@@ -136,10 +138,10 @@ def test_of_a_host_that_was_not_asked_only_the_socket_group_is() -> None:
     (problem,) = host.problems(remote, facts)
     assert "nexus:docker.socket-gid: missing" in problem
     with pytest.raises(host.HostError, match="socket-gid: missing"):
-        host.socket_gid(remote)
+        host.socket_gid(remote, ENGINE)
     told = settings(docker={"host": "ssh://media@nas", "socket-gid": 998})
     assert host.problems(told, facts) == ()
-    assert host.socket_gid(told) == 998
+    assert host.socket_gid(told, ENGINE) == 998
 
 
 def test_the_real_image_of_the_embedded_peer_needs_the_kernels_wireguard_and_the_labs_does_not() -> None:
@@ -155,10 +157,50 @@ def test_the_real_image_of_the_embedded_peer_needs_the_kernels_wireguard_and_the
 def test_socket_gid_is_read_from_a_local_socket(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     path.touch()
-    assert host.socket_gid(settings(docker={"host": f"unix://{path}"})) == path.stat().st_gid
+    assert host.socket_gid(settings(docker={"host": f"unix://{path}"}), ENGINE) == path.stat().st_gid
     path.unlink()
     with pytest.raises(host.HostError, match="it is not running"):
-        host.socket_gid(settings(docker={"host": f"unix://{path}"}))
+        host.socket_gid(settings(docker={"host": f"unix://{path}"}), ENGINE)
+
+
+def test_the_socket_of_a_desktop_engine_is_its_machines_roots(tmp_path: Path) -> None:
+    # It has another group on this host, or is not there: no socket is looked at.
+    here, desktop = {"host": f"unix://{tmp_path / 'docker.sock'}"}, replace(ENGINE, desktop=True)
+    assert host.socket_gid(settings(docker=here), desktop) == 0
+    assert host.socket_gid(settings(docker={**here, "socket-gid": 77}), desktop) == 77
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="user namespaces are Linux's")
+@pytest.mark.parametrize(
+    ("gid_map", "seen"),
+    [
+        ("         0       1500          1\n         1     200000      65536\n", 105),
+        ("0 0 4294967295\n", 200104),
+        ("", None),
+    ],
+)
+def test_the_socket_of_a_rootless_engine_has_the_group_that_its_containers_know(
+    engine: Path, monkeypatch: pytest.MonkeyPatch, gid_map: str, seen: int | None
+) -> None:
+    def stat(self: Path) -> os.stat_result:
+        return os.stat_result((0o140660, 0, 0, 1, 1500, 200104, 0, 0, 0, 0))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(host, "_gid_map", {os.getpid(): gid_map}.__getitem__)
+    chosen, rootless = settings(docker={"host": f"unix://{engine}"}), replace(ENGINE, rootless=True)
+    if seen is None:
+        with pytest.raises(host.HostError, match=r"nexus:docker\.socket-gid: missing.* group 200104 of .*stat -c %g"):
+            host.socket_gid(chosen, rootless)
+    else:
+        assert host.socket_gid(chosen, rootless) == seen
+
+
+def test_the_socket_of_a_local_engine_is_that_of_the_settings_and_of_others_the_usual_one() -> None:
+    rootless, usual = PurePosixPath("/run/user/1000/docker.sock"), PurePosixPath("/var/run/docker.sock")
+    chosen = settings(docker={"host": f"unix://{rootless}"})
+    assert host.socket_path(chosen, replace(ENGINE, rootless=True)) == rootless
+    assert host.socket_path(chosen, replace(ENGINE, desktop=True)) == usual
+    assert host.socket_path(settings(docker={"host": "ssh://media@nas"}), ENGINE) == usual
 
 
 @pytest.mark.parametrize(
@@ -283,8 +325,8 @@ def test_a_kernel_without_rules_has_its_two_tables() -> None:
         ("23.0.10", True),
         ("23.0.11", False),
         ("24.0.9", True),
-        ("25.0.3", True),
-        ("25.0.4", False),
+        ("25.0.4", True),
+        ("25.0.5", False),
         ("26.0.0-rc1", False),
         ("28.5.2+dfsg4", False),
     ],
@@ -328,6 +370,9 @@ def engine(tmp_path: Path) -> Iterator[Path]:
             "DockerRootDir": str(tmp_path),
             "NCPU": 4,
             "Runtimes": {"runc": {}, "nvidia": {}},
+            "OperatingSystem": "Debian GNU/Linux 13 (trixie)",
+            "DriverStatus": [["Backing Filesystem", "extfs"], ["Supports d_type", "true"]],
+            "SecurityOptions": ["name=seccomp,profile=builtin"],
         },
         "/version": {"ApiVersion": "1.41"},
         "/v1.41/_ping": "OK",
@@ -467,6 +512,82 @@ def test_a_docker_client_goes_the_same_way(far: Path) -> None:
     Path(f"{far}.denied").touch()
     with pytest.raises(UserError, match=r"no Docker Engine answers at ssh://me@nas:2222.*Permission denied"):
         dockerhost.connect(settings(docker=FAR).docker)
+
+
+def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(engine: Path) -> None:
+    _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Docker Desktop"}}
+    facts = host.gather(settings(docker={"host": f"unix://{engine}"}), "dev")
+    assert facts.engine is not None
+    assert facts == host.HostFacts(stack="dev", local=False, engine=facts.engine, unseen=facts.unseen)
+    assert facts.engine.desktop
+    assert "virtual machine" in str(facts.unseen)
+    problems = host.problems(settings(jellyfin={"cpus": 5}), facts)
+    assert [problem.partition(":")[2].partition(":")[0] for problem in problems] == ["jellyfin.cpus"]
+
+
+# As engines 20.10.24 and 28.5.2 with either store, and a rootless one, answered.
+@pytest.mark.parametrize(
+    ("info", "store", "layers", "rootless"),
+    [
+        (
+            {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]], "DockerRootDir": "/srv/docker"},
+            "overlay2",
+            "/srv/docker/image/overlay2/layerdb",
+            False,
+        ),
+        (
+            {"Driver": "btrfs", "DriverStatus": [["Btrfs", ""]], "DockerRootDir": "/volume1/@docker"},
+            "overlay2",
+            "/volume1/@docker/image/btrfs/layerdb",
+            False,
+        ),
+        (
+            {"Driver": "overlayfs", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]},
+            "containerd",
+            None,
+            False,
+        ),
+        (
+            {"Driver": "native", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]},
+            "containerd",
+            None,
+            False,
+        ),
+        (
+            {
+                "Driver": "overlay2",
+                "DockerRootDir": "/home/me/.local/share/docker",
+                "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"],
+                "MemoryLimit": False,
+                "CpuCfsQuota": False,
+            },
+            "overlay2",
+            "/home/me/.local/share/docker/image/overlay2/layerdb",
+            True,
+        ),
+    ],
+)
+def test_the_engine_says_how_it_stores_images(
+    info: Mapping[str, object], store: str, layers: str | None, rootless: bool
+) -> None:
+    found = host.engine_from(info)
+    assert (found.image_store, found.rootless, found.limits, found.desktop) == (store, rootless, not rootless, False)
+    assert found.layers == (PurePosixPath(layers) if layers else None)
+    left_out = settings(docker={})
+    assert host.problems(left_out, replace(WELL, engine=replace(found, cpus=2))) == ()
+    for chosen in ("overlay2", "containerd"):
+        told = host.problems(settings(docker={"image-store": chosen}), replace(WELL, engine=replace(found, cpus=2)))
+        assert bool(told) is (chosen != store)
+
+
+@pytest.mark.parametrize("store", ["overlay2", "containerd"])
+def test_of_an_engine_that_was_not_asked_the_settings_know_the_store(store: str) -> None:
+    unasked = host.HostFacts(stack="dev", local=False)
+    assert host.engine_of(settings(docker={"image-store": store}), unasked).image_store == store
+    assert host.engine_of(settings(docker={}), unasked).layers == PurePosixPath(
+        "/var/lib/docker/image/overlay2/layerdb"
+    )
+    assert host.engine_of(settings(docker={"image-store": store}), WELL) == ENGINE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the engine's host is a virtual machine")

@@ -181,10 +181,18 @@ class TestOfAStack:
         methods = {flag.split("=")[0] for flag in flags if flag.startswith("-allow")}
         assert methods == {"-allowfrom", "-allowGET", "-allowHEAD", "-allowhealthcheck"}
 
-    @pytest.mark.parametrize(("choice", "named"), [("dev", True), ("containerd", False)])
-    def test_cadvisor_reads_layers_where_the_engine_has_them(self, choice: str, named: bool) -> None:
-        layers = "/var/lib/docker/image/overlay2/layerdb"
-        assert (layers in built(choice).service("cadvisor").mounts) is named
+    @pytest.mark.parametrize(
+        ("choice", "layers"),
+        [
+            ("dev", {"/var/lib/docker/image/overlay2/layerdb"}),
+            ("containerd", set()),
+            ("rootless", {"/home/nexus/.local/share/docker/image/fuse-overlayfs/layerdb"}),
+        ],
+    )
+    def test_cadvisor_reads_layers_where_the_engine_has_them(self, choice: str, layers: set[str]) -> None:
+        mounts = built(choice).service("cadvisor").mounts
+        assert {path for path in mounts if path.endswith("/layerdb")} == layers
+        assert all(mounts[path]["source"] == path for path in layers)
 
 
 PROMETHEUS = ROOT / "config" / "prometheus"

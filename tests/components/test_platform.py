@@ -194,6 +194,14 @@ class TestMain:
         message, _ = self.refused(CHOICES["dev"])
         assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
 
+    def test_a_defect_shows_where_it_is(self) -> None:
+        with (
+            mock.patch("components.platform.Platform", side_effect=ValueError("a defect")),
+            pytest.raises(ValueError, match="a defect") as caught,
+        ):
+            build(CHOICES["dev"])
+        assert not isinstance(caught.value, SettingsError)
+
 
 class TestGpu:
     def test_none(self) -> None:
@@ -409,3 +417,9 @@ class TestRemoteEngine:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]
         assert proxy.mounts["/var/run/docker.sock"]["source"] == "/var/run/docker.sock"
+
+
+class TestAnotherSocket:
+    def test_the_proxy_gets_the_one_of_the_settings(self) -> None:
+        proxy = built("rootless").service("cadvisor-socket-proxy")
+        assert proxy.mounts["/var/run/docker.sock"]["source"] == "/run/user/1000/docker.sock"

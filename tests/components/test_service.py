@@ -294,6 +294,9 @@ SERVICES: Final = {
                 (SOCKET_PROXY, "/var/run/docker.sock"),
                 ("cadvisor", f"/sys,{LAYERS}"),
                 ("cadvisor", "/sys"),  # where containerd stores the images
+                # those of a rootless engine
+                (SOCKET_PROXY, "/run/user/1000/docker.sock"),
+                ("cadvisor", "/home/nexus/.local/share/docker/image/fuse-overlayfs/layerdb,/sys"),
             }
         ),
     ),
@@ -310,6 +313,7 @@ SERVICES: Final = {
         exceptions=frozenset(
             {
                 (SOCKET_PROXY, str(SOCKET_GID)),
+                (SOCKET_PROXY, "0"),  # the user of a rootless engine, as its containers see the group
                 (SOCKET_PROXY, "121"),  # of the remote stack
                 ("jellyfin", "993"),  # the render group of the stack with a DRI GPU
             }

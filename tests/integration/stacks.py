@@ -43,13 +43,13 @@ Answer = TypeVar("Answer")
 class Command:
     """A command in a process group of its own, its output shown as it comes and kept."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path = ROOT) -> None:
         self.words = tuple(words)
         self._lines: list[str] = []
         print(f"$ {' '.join(words)}", flush=True)
         self.process = subprocess.Popen(
             self.words,
-            cwd=ROOT,
+            cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import PosixPath
 from typing import Final
 
 import pytest
 from pulumi_policy import Severity
 
+from components import host
 from policies.config import PackConfig, configure, read
 from policies.judge import judge
 from policies.rules import RULES
 from policies.rules.exceptions import PolicyException, exceptions
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
-from tests.components.stacks import CHOICES
+from tests.components.stacks import CHOICES, EMBEDDED, Choice, build
 from tests.policies.harness import CONTAINER
-from tests.policies.platform import declared
+from tests.policies.platform import declared, stack_of
+from tests.policies.platform import judged as judged_stack
 
 UNTIL: Final = date(2026, 6, 30)
 ENTRY: Final[dict[str, Value]] = {"resource": "web", "reason": "is repainted soon", "until": UNTIL.isoformat()}
@@ -158,3 +161,43 @@ def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:
 def test_the_packs_own_are_no_longer_needed_where_nothing_breaks() -> None:
     report = judge(Stack(name="dev", resources=()), RULES, configure(read(), RULES, "dev"))
     assert len(report.unused) == sum(len(line.entries) for line in read().exceptions) > 0
+
+
+ELSEWHERE = [
+    "/run/user/1000/docker.sock",
+    "/home/me/.docker/run/docker.sock",
+    "/var/snap/docker/common/run/docker.sock",
+    "/srv/second/docker.sock",
+    "/tmp/second.sock",
+]
+
+
+@pytest.mark.parametrize("socket", ELSEWHERE)
+def test_the_packs_own_follow_the_engines_socket(socket: str) -> None:
+    made = build(Choice(config={**EMBEDDED, "nexus:docker": {"host": f"unix://{socket}"}}))
+    assert judged_stack(stack_of(made, "dev")).violations == ()
+
+
+@pytest.mark.parametrize("root", ["/home/me/.local/share/docker", "/var/snap/docker/common/var-lib-docker", "/srv/d"])
+def test_the_packs_own_follow_the_engines_data_root(root: str) -> None:
+    engine = host.Engine(version="28", storage_driver="overlay2", cgroup_version="2", root=PosixPath(root), cpus=4)
+    made = build(Choice(config=EMBEDDED, engine=engine))
+    assert judged_stack(stack_of(made, "dev")).violations == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "does_not"),
+    [
+        ("NET_ADMIN", ["NET_ADMIN"], ["NET_ADMIN2", "XNET_ADMIN", ""]),
+        (
+            "*/docker.sock",
+            ["/run/docker.sock", "/a/b/docker.sock"],
+            ["/run/dockerxsock", "/run/docker.sock/x", "/run"],
+        ),
+        ("*/image/*/layerdb", ["/d/image/x/layerdb"], ["/d/image/layerdb", "/d/image/x/layerdb/y", "/d"]),
+    ],
+)
+def test_a_star_in_a_value_is_any_text(pattern: str, fits: list[str], does_not: list[str]) -> None:
+    exception = PolicyException(resource="a", reason="because it is so", until=UNTIL, value=pattern)
+    assert all(exception.covers("a", {}, (), value) for value in fits)
+    assert not any(exception.covers("a", {}, (), value) for value in does_not)

@@ -40,7 +40,8 @@ def test_a_good_host_has_no_failure() -> None:
         (replace(WELL, free_bytes=0), "free disk"),
         (replace(WELL, data_is_directory=False), "data"),
         (replace(WELL, engine=None, engine_error="no Docker Engine answers"), "Docker Engine"),
-        (replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")), "storage driver"),
+        (replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True)), "storage driver"),
+        (replace(WELL, engine=replace(ENGINE, cpus=1)), "processors"),
     ],
 )
 def test_what_the_stack_needs_and_the_host_lacks_fails(facts: host.HostFacts, what: str) -> None:
@@ -54,7 +55,7 @@ def test_every_problem_of_the_host_has_a_line() -> None:
     listener = host.Listener(address=settings().edge.bind_address, port=80, holder="container x")
     facts = replace(
         WELL,
-        engine=replace(ENGINE, storage_driver="overlayfs"),
+        engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True, cpus=1),
         tun=False,
         dri=(),
         free_bytes=0,
@@ -64,7 +65,7 @@ def test_every_problem_of_the_host_has_a_line() -> None:
     )
     details = "\n".join(finding.detail for finding in doctor.about_host(settings(), facts))
     problems = host.problems(settings(), facts)
-    assert len(problems) == 8
+    assert len(problems) == 9
     for problem in problems:
         assert problem in details
 
@@ -76,6 +77,34 @@ def test_an_old_engine_is_a_warning() -> None:
         list(doctor.about_host(settings(), replace(WELL, engine=replace(ENGINE, version="20.10.24+dfsg1"))))
     )
     assert findings["Docker Engine"].status == "ok"
+
+
+CONTAINERD = replace(ENGINE, storage_driver="overlayfs", containerd_images=True)
+
+
+@pytest.mark.parametrize(
+    ("engine", "what", "says"),
+    [
+        (CONTAINERD, "storage driver", "the alert ContainerRestarting never fires"),
+        (replace(ENGINE, rootless=True), "rootless engine", "ports below 1024"),
+        (replace(ENGINE, limits=False), "cgroup", "cannot limit memory"),
+        (replace(ENGINE, desktop=True), "Docker Desktop", "not tried"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_a_warning(engine: host.Engine, what: str, says: str) -> None:
+    facts = replace(WELL, engine=engine)
+    findings = [one for one in doctor.about_host(settings(docker={}), facts) if one.status != "ok"]
+    assert [(one.status, one.what) for one in findings if one.what != "WireGuard"] == [("warn", what)]
+    assert says in by_name(findings)[what].detail
+
+
+def test_of_an_engine_in_a_machine_of_its_own_nothing_local_is_said() -> None:
+    engine = replace(ENGINE, desktop=True, cpus=1)
+    facts = host.HostFacts(stack="dev", local=False, engine=engine, unseen="elsewhere")
+    findings = by_name(list(doctor.about_host(settings(docker={}), facts)))
+    assert [name for name, one in findings.items() if one.status == "FAIL"] == ["processors"]
+    assert findings["host"].detail == "could not be looked at: elsewhere"
+    assert findings["/dev/net/tun"] == doctor.Finding(status="warn", what="/dev/net/tun", detail="unknown")
 
 
 def test_of_a_host_that_was_not_asked_nothing_is_said() -> None:

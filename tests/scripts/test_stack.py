@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from scripts import stack
 from scripts.console import UserError
 from scripts.paths import Paths
@@ -297,6 +298,11 @@ def test_the_environment_names_the_files_and_hides_no_other_passphrase_behind_th
     assert environment["PULUMI_OPTION_POLICY_PACK"] == str(paths.root / "policies")
     assert environment["PULUMI_STACK"] == "dev"
     assert "PULUMI_CONFIG_PASSPHRASE" not in environment
+
+
+def test_the_environment_says_nothing_of_an_engine(paths: Paths, files: StackFiles) -> None:
+    paths.environment.update(dict.fromkeys(reach.VARIABLES, "/elsewhere"))  # type: ignore[attr-defined]
+    assert not reach.VARIABLES.keys() & files.environment(paths).keys()
 
 
 def test_levels_of_another_project_are_not_ours(paths: Paths, files: StackFiles) -> None:
