@@ -210,8 +210,10 @@ SERVICES: Final = {
         deviation=lambda item: ",".join(map(str, _list(item.table("capabilities").get("adds")))),
         exceptions=frozenset(
             {
-                # makes the tunnel and the firewall, edits files of its image as root, drops to a user for OpenVPN
-                ("vpn", "CAP_CHOWN,CAP_DAC_OVERRIDE,CAP_NET_ADMIN,CAP_NET_RAW,CAP_SETGID,CAP_SETUID"),
+                # makes the tunnel and the firewall, edits files of its image as root
+                ("vpn", "CAP_CHOWN,CAP_DAC_OVERRIDE,CAP_NET_ADMIN,CAP_NET_RAW"),
+                # has OpenVPN drop to a user, and ends it by a signal
+                ("vpn", "CAP_CHOWN,CAP_DAC_OVERRIDE,CAP_KILL,CAP_NET_ADMIN,CAP_NET_RAW,CAP_SETGID,CAP_SETUID"),
                 # makes a tunnel and a firewall
                 ("vpn-peer", "CAP_NET_ADMIN,CAP_NET_RAW"),
                 # reads the engine's layer database

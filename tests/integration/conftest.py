@@ -41,6 +41,7 @@ ORDER: Final = (
     "test_two_stacks",
     "test_recovery",
     "test_ssh",
+    "test_vpn_choices",
 )
 """Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
 

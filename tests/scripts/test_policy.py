@@ -147,6 +147,18 @@ class TestStackFiles:
         proxy = next(one for one in found.resources if one.name == "cadvisor-socket-proxy-container")
         assert proxy.props["groupAdds"] == [str(declared.SOCKET_GID)]
 
+    @pytest.mark.parametrize("stack", ["prod", "staging"])
+    def test_a_template_is_judged_with_examples_and_says_so(
+        self, capsys: pytest.CaptureFixture[str], stack: str
+    ) -> None:
+        assert policy.main(["--stack", stack]) == 0
+        told = capsys.readouterr()
+        assert f"policy: stack {stack}: {len(RULES)} rules run, " in told.out
+        assert (
+            f"Pulumi.{stack}.yaml: is a template; judged with examples in place of CHANGE-ME in nexus:edge.domain, "
+            "nexus:storage.data, nexus:vpn.provider, nexus:vpn.addresses\n"
+        ) in told.err
+
     def test_a_stack_without_a_file(self) -> None:
         with pytest.raises(UserError, match="there is no such stack file"):
             policy.main(["--stack", "nosuch"])
