@@ -148,9 +148,8 @@ def engine_of(settings: Settings, facts: HostFacts) -> Engine:
 
 
 def socket_path(settings: Settings, engine: Engine) -> PurePosixPath:
-    """Where the engine's own host has its socket: a local one where the settings say, others at the usual place."""
-    local = settings.docker.local_socket
-    return PurePosixPath("/var/run/docker.sock") if local is None or engine.desktop else PurePosixPath(local)
+    """Where the engine's own host has its socket: where the settings say, Docker Desktop's at the usual place."""
+    return PurePosixPath(reach.SOCKET if engine.desktop else reach.socket_path(settings.docker.host))
 
 
 def socket_gid(settings: Settings, engine: Engine) -> int:

@@ -201,6 +201,7 @@ def test_the_socket_of_a_local_engine_is_that_of_the_settings_and_of_others_the_
     assert host.socket_path(chosen, replace(ENGINE, rootless=True)) == rootless
     assert host.socket_path(chosen, replace(ENGINE, desktop=True)) == usual
     assert host.socket_path(settings(docker={"host": "ssh://media@nas"}), ENGINE) == usual
+    assert host.socket_path(settings(docker={"host": f"ssh://media@nas{rootless}"}), ENGINE) == rootless
 
 
 @pytest.mark.parametrize(
