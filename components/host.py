@@ -55,7 +55,7 @@ class Engine:
     rootless: bool = False
     """Whether it runs as an ordinary user: its root is that user."""
     desktop: bool = False
-    """Whether it is Docker Desktop's, in a virtual machine: its devices, paths and groups are not this host's."""
+    """Whether it is in a virtual machine, as Docker Desktop's: its devices, paths and groups are not this host's."""
 
     @property
     def image_store(self) -> Literal["overlay2", "containerd"]:
@@ -190,7 +190,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         )
     engine = engine_from(info)
     if engine.desktop or sys.platform != "linux":
-        return HostFacts(stack=stack, local=False, engine=engine)
+        return HostFacts(stack=stack, local=False, engine=replace(engine, desktop=True))
     return HostFacts(
         stack=stack,
         local=True,

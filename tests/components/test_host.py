@@ -346,12 +346,17 @@ def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> No
     assert any(str(one.network) == "10.9.0.0/24" for one in facts.ranges)
 
 
-def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(engine: Path) -> None:
+def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Docker Desktop"}}
     facts = host.gather(settings(docker={"host": f"unix://{engine}"}), "dev")
     assert facts.engine is not None
     assert facts == host.HostFacts(stack="dev", local=False, engine=facts.engine)
     assert facts.engine.desktop
+    _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Alpine Linux v3.22"}}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert host.gather(settings(docker={"host": f"unix://{engine}"}), "dev") == facts
     problems = host.problems(settings(jellyfin={"cpus": 5}), facts)
     assert [problem.partition(":")[2].partition(":")[0] for problem in problems] == ["jellyfin.cpus"]
 
