@@ -19,6 +19,7 @@ from typing import Final
 import docker
 import pytest
 
+from scripts.engine import VOLUME
 from tests.integration.conftest import own
 from tests.integration.stacks import (
     DOCKER_HOST,
@@ -214,7 +215,11 @@ def test_destroy_says_what_is_protected_and_keeps_it(plain: Plain) -> None:
     assert "cannot be deleted" in refused.output
     assert "because it is protected" in refused.output
     assert plain.stack.leftovers() == before, "it took some of the stack down"
-    volumes = sorted(volume.name for volume in plain.stack.volumes())
+    resources = json.loads(plain.read("stack", "export"))["deployment"]["resources"]
+    protected = [one for one in resources if one.get("protect")]
+    kept = sorted(str(one["id"]) for one in protected if one["type"] == VOLUME)
     succeeded(plain.pulumi("destroy", "--yes", "--skip-preview", "--exclude-protected"))
     assert plain.stack.leftovers(volumes=False) == []
-    assert sorted(volume.name for volume in plain.stack.volumes()) == volumes != []
+    assert sorted(str(volume.name) for volume in plain.stack.volumes()) == kept != []
+    left = json.loads(plain.read("stack", "export"))["deployment"]["resources"]
+    assert [one["urn"] for one in left if one.get("protect")] == [one["urn"] for one in protected]
