@@ -1,20 +1,25 @@
 """NEXUS: a media platform on one Docker host. Settings in, platform out."""
 
+import os
+
 import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
 
-from components import host, settings
+from components import host, images, networks, reach, settings
 from components.platform import Platform
 
 stack = pulumi.get_stack()
 chosen, secrets = settings.load(stack)
-if problems := host.problems(chosen, host.gather(chosen, stack)):
+if refusal := reach.refusal(os.environ, chosen.docker.host):
+    raise settings.SettingsError(refusal)
+facts = host.gather(chosen, stack)
+if problems := host.problems(chosen, facts):
     raise settings.SettingsError("\n".join(problems))
-providers = [docker.Provider("docker", host=chosen.docker.host), random.Provider("random")]
+providers = [docker.Provider("docker", **reach.provider(chosen.docker)), random.Provider("random")]
 try:
-    platform = Platform(chosen, secrets, pulumi.ResourceOptions(providers=providers))
-except ValueError as error:  # an image lock, a host fact or the network table: the message says which and what to do
+    platform = Platform(chosen, secrets, host.engine_of(chosen, facts), pulumi.ResourceOptions(providers=providers))
+except (images.ImageLockError, host.HostError, networks.TableError) as error:  # others are defects, and show where
     raise settings.SettingsError(str(error)) from error
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

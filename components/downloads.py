@@ -31,6 +31,7 @@ from components.service import (
     Web,
 )
 from components.settings import (
+    OPENVPN_CONFIG,
     OPENVPN_PASSWORD,
     OPENVPN_USER,
     WIREGUARD_PRESHARED_KEY,
@@ -38,6 +39,7 @@ from components.settings import (
     EmbeddedVpn,
     OpenVpn,
     Secrets,
+    Vpn,
     WireGuardVpn,
 )
 from components.storage import Storage
@@ -60,13 +62,20 @@ _PEER_PRIVILEGES: Final = Privileges(
     sysctls={"net.ipv4.ip_forward": "1"},
 )
 
-_VPN_PRIVILEGES: Final = Privileges(
-    why="gluetun makes the tunnel and the firewall, and rewrites /etc/passwd, /etc/resolv.conf and /gluetun as "
-    "root; it makes a directory it cannot enter itself without DAC_OVERRIDE, and drops to a user for OpenVPN",
-    capabilities=("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID"),
-    writable_root=True,
-    tun=True,
-)
+
+def _vpn_privileges(chosen: Vpn) -> Privileges:
+    why = (
+        "gluetun makes the tunnel and the firewall, and rewrites /etc/passwd, /etc/resolv.conf and /gluetun as root; "
+        "it makes a directory it cannot enter itself without DAC_OVERRIDE"
+    )
+    capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN", "CAP_NET_RAW"]
+    if isinstance(chosen, OpenVpn):
+        why += (
+            ", has OpenVPN drop to a user, and ends it by a signal, which root may not send to another user without "
+            "KILL: it would wait for ever, and the tunnel would never be made anew"
+        )
+        capabilities += ["CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+    return Privileges(why=why, capabilities=tuple(sorted(capabilities)), writable_root=True, tun=True)
 
 
 def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None) -> Service:
@@ -111,11 +120,14 @@ def vpn(
         ServiceArgs(
             image="gluetun",
             user=ROOT,
-            memory=256,
+            # Its resolver's block lists, which the embedded choice does without, take some 200 MB (gluetun#2054), and
+            # more while they are renewed each day.
+            memory=256 if isinstance(site.settings.vpn, EmbeddedVpn) else 512,
             cpus=1.0,
             env={
                 **env,
-                # Only the downloader's page may be reached from the apps network.
+                # Opens the downloader's page on the interface of the default route. From the container's own networks
+                # gluetun lets everything in anyway, and `_last_rules` all but that page out again.
                 "FIREWALL_INPUT_PORTS": str(WEBUI_PORT),
                 "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
                 "VERSION_INFORMATION": "off",
@@ -123,7 +135,7 @@ def vpn(
             config={"post-rules.txt": _last_rules(site)},
             config_at="/iptables",
             secrets={**files, "control_role": control},
-            privileges=_VPN_PRIVILEGES,
+            privileges=_vpn_privileges(site.settings.vpn),
             health=HealthCheck(
                 test=("CMD", "/gluetun-entrypoint", "healthcheck"), interval=5, timeout=5, start_period=60
             ),
@@ -135,16 +147,24 @@ def vpn(
 
 
 def _last_rules(site: Site) -> str:
-    """Rules gluetun adds behind its own. Its own let an established connection go on through eth0 when tun0 is set
-    down but not deleted; what carries the tunnel's address must never leave there."""
-    match site.settings.vpn:
-        case EmbeddedVpn():
-            addresses = [f"{CLIENT_ADDRESS}/32"]
-        case WireGuardVpn(addresses=str(given)):
-            addresses = [address.strip() for address in given.split(",") if ":" not in address]
-        case _:  # the provider gives the address out at run time
-            addresses = []
-    return "".join(f"iptables -I OUTPUT 1 -o eth+ -s {address} -j DROP\n" for address in addresses)
+    """The rules that gluetun sets when its own are there: each goes to the top of its chain, and only drops."""
+    apps, tunnel = (site.networks.subnets[name] for name in ("apps", "tunnel"))
+    return "\n".join(
+        (
+            "# gluetun lets an established connection go on, by the default route where tun0 is set down but not",
+            "# deleted. So nothing leaves by an interface but what has that interface's own address.",
+            "iptables -I OUTPUT 1 -o eth+ -m addrtype ! --src-type LOCAL --limit-iface-out -j DROP",
+            "# Docker's resolver answers on loopback, and asks from the host, outside of any tunnel.",
+            "iptables -I OUTPUT 1 -d 127.0.0.11 -j DROP",
+            "# The host, on both networks.",
+            *(f"iptables -I OUTPUT 1 -d {network[1]} -j DROP" for network in (apps, tunnel)),
+            "# Of what is not asked for: the downloader's page from the apps, and nothing else.",
+            f"iptables -I INPUT 1 -i eth+ ! -s {apps} -m conntrack --ctstate NEW -j DROP",
+            f"iptables -I INPUT 1 -i eth+ -p tcp ! --dport {WEBUI_PORT} -m conntrack --ctstate NEW -j DROP",
+            "iptables -I INPUT 1 -i eth+ ! -p tcp -m conntrack --ctstate NEW -j DROP",
+            "",
+        )
+    )
 
 
 def _provider(
@@ -163,8 +183,7 @@ def _provider(
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
                 "WIREGUARD_PUBLIC_KEY": pulumi.Output.unsecret(secrets.vpn_peer.public),
                 # The peer is the only thing in reach that is sure to answer: nothing here needs the internet.
-                "HEALTH_TARGET_ADDRESSES": f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}",
-                "HEALTH_ICMP_TARGET_IPS": PEER_ADDRESS,
+                **_health(f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}"),
                 "DNS_SERVER": "off",
                 "DNS_ADDRESS": "1.1.1.1",  # through the tunnel, as everything else
                 "PUBLICIP_ENABLED": "off",
@@ -183,7 +202,21 @@ def _provider(
                 env["WIREGUARD_ENDPOINT_IP"] = str(chosen.endpoint_ip)
                 env["WIREGUARD_ENDPOINT_PORT"] = str(chosen.endpoint_port)
                 env["WIREGUARD_PUBLIC_KEY"] = str(chosen.public_key)
-            return env, _wireguard_files(given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY))
+            return env | _health(chosen.health_target), _wireguard_files(
+                given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY)
+            )
+        case OpenVpn(provider="custom") as chosen:
+            # Not by the name of the setting in lower case: gluetun would take the content for the path.
+            env = {
+                "VPN_SERVICE_PROVIDER": "custom",
+                "VPN_TYPE": "openvpn",
+                "OPENVPN_CUSTOM_CONFIG": f"{SECRETS}/client.ovpn",
+            }
+            user, password = given.get(OPENVPN_USER), given.get(OPENVPN_PASSWORD)
+            files = {"client.ovpn": given.require(OPENVPN_CONFIG)}
+            if user is not None and password is not None:
+                files |= {"openvpn_user": user, "openvpn_password": password}
+            return env | _health(chosen.health_target), files
         case OpenVpn() as chosen:
             env = {
                 "VPN_SERVICE_PROVIDER": chosen.provider,
@@ -199,6 +232,13 @@ def _provider(
             }
         case unknown:
             assert_never(unknown)
+
+
+def _health(target: str | None) -> dict[str, pulumi.Input[str]]:
+    """What gluetun asks to see whether the tunnel is whole, where that is not what it asks by itself."""
+    if target is None:
+        return {}
+    return {"HEALTH_TARGET_ADDRESSES": target, "HEALTH_ICMP_TARGET_IPS": target.partition(":")[0]}
 
 
 def _wireguard_files(

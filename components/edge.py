@@ -5,13 +5,14 @@ The file provider only: what Traefik serves is in the preview, and it needs no D
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import pulumi
 import yaml
 
-from components.networks import may_talk
+from components.networks import TableError, may_talk
 from components.secrets import SecretBundle
 from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
@@ -33,6 +34,14 @@ _HEADERS: Final = {
     "customResponseHeaders": {"Server": "", "X-Powered-By": ""},
 }
 
+_TIMEOUTS: Final = {
+    # Of a whole request with its body. Traefik's own 60 s cut off a backup's restore or artwork on a slow line; with
+    # none at all, whoever opens connections and says nothing keeps them.
+    "readTimeout": "30m",
+    "writeTimeout": "0s",  # an answer is a film, or a socket that stays open
+    "idleTimeout": "3m",
+}
+
 
 def static_configuration(settings: EdgeSettings) -> str:
     """Traefik's own configuration: entry points, and nothing that reaches out."""
@@ -45,12 +54,18 @@ def static_configuration(settings: EdgeSettings) -> str:
                     # By the published port: the entry point's own is the container's.
                     "http": {"redirections": {"entryPoint": {"to": f":{settings.https_port}", "scheme": "https"}}},
                 },
-                "websecure": {"address": f":{HTTPS}", "http": {"tls": {}}},
+                "websecure": {
+                    "address": f":{HTTPS}",
+                    "http": {"tls": {}},
+                    "transport": {"respondingTimeouts": _TIMEOUTS},
+                },
                 "status": {"address": f":{STATUS}"},
             },
             "ping": {"entryPoint": "status"},
             "metrics": {"prometheus": {"entryPoint": "status", "addRoutersLabels": True}},
-            "accessLog": {"format": "json"},
+            # Apps take keys and tokens in query strings, and the path is one field with them. Headers are not logged.
+            # `fields.queryParameters` would leave the path alone in; Traefik before 3.7 does not start with it.
+            "accessLog": {"format": "json", "fields": {"names": {"RequestPath": "drop"}}},
             "log": {"level": "INFO", "format": "json"},
             "providers": {"file": {"filename": f"{CONFIG}/routes.yml", "watch": False}},
         },
@@ -58,10 +73,10 @@ def static_configuration(settings: EdgeSettings) -> str:
     )
 
 
-def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
-    """One router and one backend for each service with a web page.
+def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: bool = True) -> str:
+    """One router and one backend for each service with a web page. Without a `certificate` Traefik makes one itself.
 
-    Raises ValueError where the network table keeps Traefik from one of them.
+    Raises TableError where the network table keeps Traefik from one of them.
     """
     routers: dict[str, object] = {}
     backends: dict[str, object] = {}
@@ -70,7 +85,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
         if web is None:
             continue
         if not may_talk(NAME, service.address):
-            raise ValueError(
+            raise TableError(
                 f"components/networks.py: {service.name} has a web page but shares no network with {NAME}"
             )
         routers[service.name] = {
@@ -80,6 +95,8 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
             "service": service.name,
         }
         backends[service.name] = {"loadBalancer": {"servers": [{"url": f"http://{service.address}:{web.port}"}]}}
+    files = {"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}
+    own = {"certificates": [{**files}], "stores": {"default": {"defaultCertificate": {**files}}}}
     return yaml.safe_dump(
         {
             "http": {
@@ -93,12 +110,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
                 },
             },
             "tls": {
-                "certificates": [{"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}],
-                "stores": {
-                    "default": {
-                        "defaultCertificate": {"certFile": f"{SECRETS}/tls.crt", "keyFile": f"{SECRETS}/tls.key"}
-                    }
-                },
+                **(own if certificate else {}),
                 "options": {"default": {"minVersion": "VersionTLS12", "sniStrict": False}},
             },
         },
@@ -107,8 +119,18 @@ def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
 
 
 def _rule(settings: EdgeSettings, web: Web) -> str:
-    hidden = "".join(f" && !PathPrefix(`{path}`)" for path in web.hidden_paths)
-    return f"Host(`{web.host}.{settings.domain}`){hidden}"
+    host = f"Host(`{web.host}.{settings.domain}`)"
+    if not web.hidden_paths:
+        return host
+    # Traefik minds the case of a path, and an app need not (ASP.NET does not). What it compares it has cleaned: `//`,
+    # `/./` and percent-encoded letters are gone.
+    below = f"({_either(web.prefixes)})?" if web.prefixes else ""
+    return f"{host} && !PathRegexp(`(?i)^{below}({_either(web.hidden_paths)})`)"
+
+
+def _either(paths: Sequence[str]) -> str:
+    """A regular expression, in what Go's and Python's have in common, for one of these paths."""
+    return "|".join(re.escape(path) for path in paths)
 
 
 def urls(settings: EdgeSettings, services: Sequence[Service]) -> dict[str, str]:
@@ -127,6 +149,8 @@ def edge(
     settings = site.settings.edge
     address = str(settings.bind_address)
     config_file = f"--configfile={CONFIG}/traefik.yml"
+    certificate, key = given.get(TLS_CERTIFICATE), given.get(TLS_KEY)
+    pair = {"tls.crt": certificate, "tls.key": key} if certificate is not None and key is not None else {}
     return Service(
         NAME,
         ServiceArgs(
@@ -136,12 +160,11 @@ def edge(
             cpus=1.0,
             entrypoint=("traefik",),
             command=(config_file,),
-            config={"traefik.yml": static_configuration(settings), "routes.yml": routes(settings, services)},
-            secrets={
-                "tls.crt": given.require(TLS_CERTIFICATE),
-                "tls.key": given.require(TLS_KEY),
-                "users": secrets.admin_htpasswd,
+            config={
+                "traefik.yml": static_configuration(settings),
+                "routes.yml": routes(settings, services, certificate=bool(pair)),
             },
+            secrets={**pair, "users": secrets.admin_htpasswd},
             ports=(
                 Port(address=address, external=settings.http_port, internal=HTTP),
                 Port(address=address, external=settings.https_port, internal=HTTPS),

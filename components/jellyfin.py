@@ -41,8 +41,8 @@ _START: Final = (
 def jellyfin(
     site: Site, storage: Storage, tree: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
 ) -> Service:
-    """Jellyfin on `apps`, `egress` (metadata) and `monitoring`. It keeps its own sign-in: its apps for phones and
-    televisions cannot follow a redirect to another one. Media is read-only to it."""
+    """Jellyfin on `apps`, `egress` (metadata) and `scrape-jellyfin`. It keeps its own sign-in: its apps for phones
+    and televisions cannot follow a redirect to another one. Media is read-only to it."""
     settings = site.settings.jellyfin
     apps = site.settings.apps
     proxies = _PROXIES.format(address=address(site.settings.networks.pool, "traefik", "apps"))
@@ -78,7 +78,13 @@ def jellyfin(
                 test=("CMD-SHELL", f"curl -fsS http://127.0.0.1:{PORT}/health | grep -qx Healthy"),
                 start_period=120,
             ),
-            web=Web(host="jellyfin", port=PORT, own_sign_in=True, hidden_paths=("/metrics", "/health")),
+            web=Web(
+                host="jellyfin",
+                port=PORT,
+                own_sign_in=True,
+                hidden_paths=("/metrics", "/health"),
+                prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
+            ),
             metrics=Metrics(port=PORT),
             after=(tree,),
             stop_grace=60,

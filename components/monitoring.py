@@ -15,7 +15,9 @@ import pulumi
 import yaml
 
 from components import host
-from components.networks import may_talk
+from components.host import Engine
+from components.names import physical
+from components.networks import TableError, may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -51,12 +53,14 @@ CADVISOR_CALLS: Final = {
     "HEAD": "/_ping",
 }
 """The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
-DOCKER_DATA: Final = "/var/lib/docker"
+CADVISOR: Final = "cadvisor"
+_CONTAINERS: Final = "/docker/,/system.slice/docker-,/user.slice/"
+"""How the control groups of containers begin: by the engine itself, by systemd, and of a rootless engine."""
 
 
-def _answers(port: int, path: str) -> HealthCheck:
+def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
     # busybox's wget, the one HTTP client in these images
-    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"))
+    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://{address}:{port}{path}"))
 
 
 def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | None = None) -> Service:
@@ -81,12 +85,16 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
 
 
 def socket_proxy(
-    site: Site, consumer: str, calls: Mapping[str, str], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    engine: Engine,
+    consumer: str,
+    calls: Mapping[str, str],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """What mounts the Docker socket, read-only, for one consumer. `calls` has a regular expression for each HTTP
     method that it hands on, which a path matches as a whole."""
-    socket = site.settings.docker.local_socket or Path("/var/run/docker.sock")
-    gid = host.socket_gid(site.settings)
+    socket = host.socket_path(site.settings, engine)
+    gid = host.socket_gid(site.settings, engine)
     return Service(
         f"{consumer}-socket-proxy",
         ServiceArgs(
@@ -102,7 +110,7 @@ def socket_proxy(
                 "-loglevel=info",
             ),
             mounts=(BindMount(source=str(socket), target="/var/run/docker.sock"),),
-            groups=(gid,) if gid is not None else (),
+            groups=(gid,),
             health=HealthCheck(test=("CMD", "./healthcheck")),
             tmpfs={},
         ),
@@ -111,13 +119,14 @@ def socket_proxy(
     )
 
 
-def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
-    database, which maps containers to names, is readable by root alone."""
-    named = site.settings.docker.image_store == "overlay2"
-    layers = f"{DOCKER_DATA}/image/overlay2/layerdb"
+    database, which maps containers to names, is readable by root alone.
+
+    Where images lie in containerd it would need containerd's own socket to name one (0.60.6, container/docker): it
+    then hands over the control groups of containers as they are, and Prometheus names those of the stack."""
     return Service(
-        "cadvisor",
+        CADVISOR,
         ServiceArgs(
             image="cadvisor",
             user=ROOT,
@@ -129,6 +138,7 @@ def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = N
                 "-port=8080",
                 f"--docker=tcp://{proxy.name}:2375",
                 "--docker_only=true",
+                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if engine.containerd_images else ()),
                 "--store_container_labels=false",
                 "--housekeeping_interval=30s",
                 "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
@@ -139,7 +149,7 @@ def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = N
             ),
             mounts=(
                 BindMount(source="/sys", target="/sys"),
-                *((BindMount(source=layers, target=layers),) if named else ()),
+                *((BindMount(source=str(layers), target=str(layers)),) if (layers := engine.layers) else ()),
             ),
             health=_answers(8080, "/healthz"),
             metrics=Metrics(port=8080),
@@ -151,7 +161,9 @@ def cadvisor(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = N
 
 
 def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """Asks the apps that have no metrics of their own whether they answer."""
+    """Asks the apps that have no metrics of their own whether they answer. It asks for anybody who reaches it, and so
+    it listens where Prometheus is and not where the apps are."""
+    address = str(site.networks.address(BLACKBOX, "exporters"))
     modules = {
         "modules": {
             "http_2xx": {
@@ -168,9 +180,9 @@ def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) ->
             user=NOBODY,
             memory=64,
             cpus=0.5,
-            command=(f"--config.file={CONFIG}/blackbox.yml",),
+            command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
             config={"blackbox.yml": yaml.safe_dump(modules)},
-            health=_answers(9115, "/-/healthy"),
+            health=_answers(9115, "/-/healthy", address),
             metrics=Metrics(port=9115),
         ),
         site,
@@ -300,32 +312,39 @@ def grafana(
     )
 
 
-def prometheus_configuration(services: Sequence[Service]) -> str:
-    """Prometheus's configuration for these services.
+def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
+    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
+    id.
 
-    Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
-        {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
+        {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
     ]
     for service in services:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
-        jobs.append(
-            {
-                "job_name": service.name,
-                "metrics_path": metrics.path,
-                "static_configs": [
-                    {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
-                ],
-            }
-        )
+            raise TableError(
+                f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
+            )
+        job: dict[str, object] = {
+            "job_name": service.name,
+            "metrics_path": metrics.path,
+            "static_configs": [
+                {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
+            ],
+        }
+        if service.name == CADVISOR and names:
+            job["metric_relabel_configs"] = [
+                {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
+                for identity, name in sorted(names.items())
+            ]
+        jobs.append(job)
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise ValueError(
+            raise TableError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(
@@ -360,9 +379,24 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 
 
 def prometheus(
-    site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    storage: Storage,
+    engine: Engine,
+    services: Sequence[Service],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """Prometheus over `services`. No page at the edge: Grafana is the way to it."""
+    """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
+    where it scrapes, since what it holds is nothing for those it watches.
+
+    Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
+    """
+    address = str(site.networks.address("prometheus", "monitoring"))
+    configuration: pulumi.Input[str] = prometheus_configuration(services)
+    if engine.containerd_images:
+        ids = {physical(service.name): service.container.id for service in services}
+        configuration = pulumi.Output.all(**ids).apply(
+            lambda found: prometheus_configuration(services, {identity: name for name, identity in found.items()})
+        )
     return Service(
         "prometheus",
         ServiceArgs(
@@ -374,13 +408,14 @@ def prometheus(
                 f"--config.file={CONFIG}/prometheus.yml",
                 "--storage.tsdb.path=/prometheus",
                 f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
+                f"--web.listen-address={address}:9090",
             ),
             config={
-                "prometheus.yml": prometheus_configuration(services),
+                "prometheus.yml": configuration,
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),
-            health=_answers(9090, "/-/healthy"),
+            health=_answers(9090, "/-/healthy", address),
             stop_grace=60,
         ),
         site,

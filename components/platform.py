@@ -8,6 +8,8 @@ import pulumi
 
 from components import downloads, edge, images, monitoring
 from components.arr import APPS, arr
+from components.firewall import firewall
+from components.host import Engine
 from components.jellyfin import jellyfin
 from components.networks import Networks
 from components.secrets import ADMIN_USER, SecretBundle
@@ -19,7 +21,9 @@ from components.storage import DATA, TREE, Storage
 class Platform(pulumi.ComponentResource):
     """The whole stack on one Docker host. Give it its providers: `ResourceOptions(providers=[docker, random])`."""
 
-    def __init__(self, settings: Settings, given: Secrets, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, settings: Settings, given: Secrets, engine: Engine, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("nexus:platform:Platform", "platform", {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         lock = Path(settings.images.lock) if settings.images.lock else None
@@ -39,24 +43,26 @@ class Platform(pulumi.ComponentResource):
             opts=child,
         )
 
+        firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        guard_proxy = monitoring.socket_proxy(site, downloads.GUARD, downloads.guard_calls(), child)
+        guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
         downloads.guard(site, guard_proxy, child)
-        proxy = monitoring.socket_proxy(site, "cadvisor", monitoring.CADVISOR_CALLS, child)
+        proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
-            monitoring.cadvisor(site, proxy, child),
+            monitoring.cadvisor(site, engine, proxy, child),
             monitoring.blackbox_exporter(site, child),
             monitoring.alertmanager(site, storage, given, child),
             monitoring.grafana(site, storage, secrets, child),
         ]
         services: list[Service] = [media, *arrs, vpn, downloader, *observers]
         traefik = edge.edge(site, services, secrets, given, child)
-        monitoring.prometheus(site, storage, [*services, traefik], child)
+        helpers = [proxy, *([peer] if peer else [])]
+        monitoring.prometheus(site, storage, engine, [*services, *helpers, traefik], child)
 
         self.outputs: dict[str, pulumi.Input[object]] = {
             "urls": edge.urls(settings.edge, services),

@@ -3,9 +3,9 @@
 A mistake in it is an error that names file and key; the pack does not start with half of its configuration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,14 +13,15 @@ import yaml
 from pulumi_policy import EnforcementLevel
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from components.strictyaml import Loader, complaint
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
-from policies.rules.rule import EXCUSED, Config, Rule
+from policies.rules.rule import EXCUSED, REVIEWS, Config, Rule, in_development
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
 LONGEST: Final = timedelta(days=400)
-"""How far ahead an exception may end: somebody looks at each at least once a year."""
+"""How far ahead the review of an exception may be: somebody looks at each at least once a year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +71,16 @@ class ExceptionLine(_Section):
     only: str = Field("", alias="property", description="Only for this property and what is below it.")
     image: str = Field("", description="Only where the container runs this repository.")
     value: str | tuple[str, ...] = Field(
-        "", description="Only for this value, or these, where the rule tells values apart: a capability, a host path."
+        "",
+        description="Only for this value, or these, where the rule tells values apart: a capability, a host path. In "
+        "one, * is any text.",
     )
     reason: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=10), Field(description="Why it is let pass.")
     ]
-    until: Annotated[date, Field(strict=True, description="The last day on which it holds, such as 2027-06-30.")]
+    until: Annotated[
+        date, Field(strict=True, description="The day by which it is reviewed again, such as 2027-06-30.")
+    ]
 
     @property
     def entries(self) -> list[Value]:
@@ -90,7 +95,8 @@ class File(_Section):
     """The whole file."""
 
     development_stacks: tuple[str, ...] = Field(
-        description="Stacks on which nobody depends. The rules for staging and production are silent there."
+        description="Stacks on which nobody depends; in a name `*` stands for any characters. The rules for staging "
+        "and production are silent there."
     )
     advisory: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Rules that only warn, by stack; for stacks of development alone."
@@ -100,7 +106,9 @@ class File(_Section):
         description="Rules that mend what they object to, by stack; for those with a remedy. What they change stands "
         "in no file of the project, so there are none by default.",
     )
-    exceptions: tuple[ExceptionLine, ...] = Field((), description="What a rule lets pass, why, and until when.")
+    exceptions: tuple[ExceptionLine, ...] = Field(
+        (), description="What a rule lets pass, why, and by when that is reviewed again."
+    )
     settings: Mapping[str, Mapping[str, object]] = Field(
         default_factory=dict, description="Settings of single rules, by the rule's name."
     )
@@ -109,7 +117,7 @@ class File(_Section):
 def read(path: Path = FILE) -> File:
     """The file, checked by itself. Raises ConfigError."""
     try:
-        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
         if isinstance(tree, dict):  # a key with nothing behind it, as when the last exception is taken out
             tree = {key: value for key, value in tree.items() if value is not None}
         return File.model_validate(tree)
@@ -119,7 +127,9 @@ def read(path: Path = FILE) -> File:
             for one in error.errors(include_input=False, include_url=False)
         )
         message = "\n".join(lines)
-    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: a day such as 2027-02-30
+    except yaml.YAMLError as error:
+        message = f"{_called(path)}: {complaint(error)}"
+    except (OSError, ValueError) as error:  # ValueError: a day such as 2027-02-30
         message = f"{_called(path)}: {' '.join(str(error).split())}"
     raise ConfigError(message)
 
@@ -139,24 +149,24 @@ def _called(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-class _Loader(yaml.SafeLoader):
-    """A key that stands twice is refused: YAML's readers take the last one, and exceptions would be lost unseen."""
+def late(file: File, today: date) -> Iterator[str]:
+    """A line for each exception whose review is past, or too far ahead, on the day `today`.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name} stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+    Not in `configure`: neither a day that comes nor a clock that is wrong may stop a deployment.
+    """
+    latest = today + LONGEST
+    for index, line in enumerate(file.exceptions):
+        where = f"{_called(FILE)}: exceptions.{index} ({line.rule}, {line.resource})"
+        if line.until < today:
+            yield f"{where}: review was due by {line.until}; look at it again, give it a new day or take it out"
+        elif line.until > latest:
+            yield f"{where}: until must be {latest} or before: an exception is reviewed once a year"
 
 
-def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | None = None) -> PackConfig:
-    """What each of `rules` is given on `stack`; without one, on any. `today` is for tests.
+def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
+    """What each of `rules` is given on `stack`; without one, on any.
 
-    Raises ConfigError for what names no rule, no setting, no remedy, or no stack of development, and for an exception
-    that ends too far ahead.
+    Raises ConfigError for what names no rule, no setting, no remedy, or no stack of development.
     """
     by_name = {rule.name: rule for rule in rules}
     problems: list[str] = []
@@ -166,7 +176,6 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | 
             problems.append(f"{where}: there is no rule {name}; there are {', '.join(sorted(by_name))}")
         return name in by_name
 
-    latest = (today or datetime.now(UTC).date()) + LONGEST
     advisory: set[str] = set()
     result: dict[str, dict[str, Value]] = {
         rule.name: {DEVELOPMENT: list(file.development_stacks)} if DEVELOPMENT in rule.settings else {}
@@ -176,7 +185,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | 
         if known(name, "settings"):
             for key, value in settings.items():
                 schema = by_name[name].settings.get(key)
-                if schema is None or key in (DEVELOPMENT, EXCUSED):
+                if schema is None or key in (DEVELOPMENT, EXCUSED, REVIEWS):
                     problems.append(f"settings.{name}.{key}: that rule has no such setting")
                 elif complaint := _unfit(value, schema):
                     problems.append(f"settings.{name}.{key}: {complaint}")
@@ -188,17 +197,19 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "", today: date | 
     for rule in rules:
         if EXCUSED in rule.settings:
             result[rule.name][EXCUSED] = dict(images)
+        if REVIEWS in rule.settings:
+            result[rule.name][REVIEWS] = [
+                {"rule": line.rule, "resource": line.resource, "until": line.until.isoformat()}
+                for line in file.exceptions
+            ]
     lines: dict[str, list[Value]] = {}
     for index, line in enumerate(file.exceptions):
-        where = f"exceptions.{index}"
-        if line.until > latest:
-            problems.append(f"{where}.until: must be {latest} or before; an exception is looked at once a year")
-        if known(line.rule, f"{where}.rule"):
+        if known(line.rule, f"exceptions.{index}.rule"):
             lines.setdefault(line.rule, []).extend(line.entries)
     for name, entries in lines.items():
         result[name]["exceptions"] = entries
     for one, names in file.advisory.items():
-        if one not in file.development_stacks:
+        if not in_development(one, {DEVELOPMENT: list(file.development_stacks)}):
             problems.append(f"advisory.{one}: not one of {DEVELOPMENT}; elsewhere every rule refuses")
         for name in names:
             if known(name, f"advisory.{one}") and one == stack:

@@ -6,7 +6,6 @@ The engine runs the same rules through the SDK. What does not belong here: where
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 
 from pulumi_policy import EnforcementLevel
 
@@ -41,17 +40,17 @@ class Report:
     """Exceptions of the configuration that excused nothing here, with their rules' names."""
 
 
-def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date | None = None) -> Report:
-    """Every rule on every resource of `stack`. `today` is for tests."""
+def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
+    """Every rule on every resource of `stack`."""
     began = time.monotonic()
-    stack, mended = _mended(stack, rules, config, today)
+    stack, mended = _mended(stack, rules, config)
     violations: list[Verdict] = []
     warnings: list[Verdict] = []
     excused: list[Verdict] = []
     unused: list[tuple[str, PolicyException]] = []
     for rule in rules:
         given = config.rules.get(rule.name, {})
-        verdicts = tuple(rule.verdicts(stack, given, today))
+        verdicts = tuple(rule.verdicts(stack, given))
         refused = [verdict for verdict in verdicts if verdict.refused]
         refuses = config.level(rule) is not EnforcementLevel.ADVISORY
         (violations if refuses else warnings).extend(refused)
@@ -70,16 +69,14 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date |
     )
 
 
-def _mended(
-    stack: Stack, rules: Sequence[Rule], config: PackConfig, today: date | None
-) -> tuple[Stack, tuple[Mended, ...]]:
+def _mended(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> tuple[Stack, tuple[Mended, ...]]:
     mending = [rule for rule in rules if config.level(rule) is EnforcementLevel.REMEDIATE]
     found: list[Mended] = []
     resources: list[Resource] = []
     for resource in stack.resources:
         now = resource
         for rule in mending:
-            if changes := rule.mend(now, config.rules.get(rule.name, {}), today):
+            if changes := rule.mend(now, config.rules.get(rule.name, {})):
                 now = replace(now, props={**now.props, **changes})
                 found.append(Mended(rule=rule.name, resource=resource, properties=tuple(changes)))
         resources.append(now)

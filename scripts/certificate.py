@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from components.settings import is_local as is_local
 from scripts import options, stack
 from scripts.console import UserError, finish, say
 from scripts.engine import Engine, open_stack
@@ -53,11 +54,6 @@ class Pair:
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
-
-
-def is_local(domain: str) -> bool:
-    """Whether a domain names this machine itself (RFC 6761), so that no public authority signs it."""
-    return domain == "localhost" or domain.endswith(".localhost")
 
 
 def names(domain: str, hosts: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import docker
 
+from components import reach
 from scripts import dockerhost, heal, options, stack
 from scripts.console import UserError, elapsed, finish, say
 from scripts.engine import VOLUME, Engine, State, open_stack
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engine = open_stack(paths, given.stack, given.stack_file)
     settings = stack.settings(engine.files)
     dockerhost.start(paths, settings, given.stack)
-    client = dockerhost.connect(settings.docker.host)
+    client = dockerhost.connect(settings.docker)
     destroy(engine, client)
     print(kept(engine.state(), str(settings.storage.data or ""), settings.docker.host), flush=True)
     say(f"destroy: no container and no network of stack {given.stack} is left, {elapsed():.0f} seconds in all")
@@ -62,7 +63,7 @@ def kept(state: State, data: str, host: str) -> str:
     volumes = sorted(resource.id for resource in state.of(VOLUME))
     if not volumes and not data:
         return "No data is left."
-    command = "docker" if host == dockerhost.DEFAULT else f"docker --host {host}"
+    command = "docker" if host == reach.DEFAULT else f"docker --host {host}"
     lines = ["", "The data is kept; `make up` finds it again:"]
     if data:
         lines.append(f"  media and downloads: {data}")

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import docker
+import docker.constants
 import docker.errors
+import requests
+import requests.adapters
+import urllib3.connection
+import urllib3.connectionpool
 
-from components import host
+from components import host, reach
 from components.names import LABEL_ROLE, LABEL_STACK
-from components.settings import Settings
+from components.settings import DockerHost, Settings
 from scripts import process
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
 SERVICE: Final = "service"
 """The role of containers that run for as long as the stack is up."""
+_SECONDS: Final = 120
+"""Seconds for one answer of the engine: it may be stopping a container."""
 STOP_SECONDS: Final = 30
 """Seconds a container that is restarted is given to end before it is killed."""
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -70,9 +77,6 @@ class Scene:
     volumes: frozenset[str] = frozenset()
 
 
-DEFAULT: Final = "unix:///var/run/docker.sock"
-
-
 def start(paths: Paths, settings: Settings, stack: str) -> host.HostFacts:
     """The host's facts, after starting (on Debian as root: installing) a local engine that does not answer.
 
@@ -81,11 +85,8 @@ def start(paths: Paths, settings: Settings, stack: str) -> host.HostFacts:
     facts = host.gather(settings, stack)
     if not facts.local or facts.engine is not None:
         return facts
-    environment = {**paths.environment, "DOCKER_HOST": settings.docker.host}
-    if settings.docker.host == DEFAULT:
-        del environment["DOCKER_HOST"]
-    script = str(paths.root / "scripts" / "docker-engine")
-    if process.stream([script], cwd=paths.root, environment=environment, whole_group=True):
+    command = [str(paths.root / "scripts" / "docker-engine"), "start", settings.docker.host]
+    if process.stream(command, cwd=paths.root, environment=paths.environment, whole_group=True):
         raise UserError(f"nexus:docker.host: {facts.engine_error}")
     return host.gather(settings, stack)
 
@@ -96,16 +97,65 @@ def judge(settings: Settings, facts: host.HostFacts) -> None:
         raise UserError("this host lacks what the stack needs:\n  " + "\n  ".join(problems))
 
 
-def connect(host: str) -> docker.DockerClient:
+def connect(engine: DockerHost) -> docker.DockerClient:
     """A client of the stack's Docker Engine. Raises UserError where none answers."""
     try:
-        client = docker.DockerClient(base_url=host, timeout=120, use_ssh_client=host.startswith("ssh://"))
+        client = _over_ssh(engine) if reach.is_ssh(engine.host) else _client(engine.host)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
-        raise UserError(
-            f"nexus:docker.host: no Docker Engine answers at {host} ({reason_of(error)}); run `scripts/docker-engine`"
-        ) from error
+        raise UserError(f"nexus:docker.host: {host.unreachable(engine, error)}") from error
     return client
+
+
+def _client(url: str, version: str | None = None) -> docker.DockerClient:
+    return docker.DockerClient(base_url=url, timeout=_SECONDS, version=version)
+
+
+def _over_ssh(engine: DockerHost) -> docker.DockerClient:
+    """A client whose connections are those of reach.py. docker-py's own ssh takes no options, and needs paramiko."""
+
+    def through(client: docker.DockerClient) -> docker.DockerClient:
+        client.api.mount("http+docker://", _Adapter(engine))
+        return client
+
+    # The socket is never looked for: connections are the adapter's. A version that is given is not asked for.
+    first = through(_client(reach.DEFAULT, docker.constants.MINIMUM_DOCKER_API_VERSION))
+    with closing(first):
+        version = str(first.api.version(api_version=False)["ApiVersion"])
+    return through(_client(reach.DEFAULT, version))
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    engine: DockerHost
+
+    def connect(self) -> None:
+        self.sock = reach.dial(self.engine, _SECONDS)
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    def __init__(self, engine: DockerHost) -> None:
+        super().__init__("localhost", timeout=_SECONDS, maxsize=reach.SSH_PARALLEL)
+        self._engine = engine
+
+    def _new_conn(self) -> _Connection:
+        made = _Connection("localhost", timeout=_SECONDS)
+        made.engine = self._engine
+        return made
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def __init__(self, engine: DockerHost) -> None:
+        super().__init__()
+        self._pool = _Pool(engine)
+
+    def get_connection_with_tls_context(self, *_: object, **__: object) -> _Pool:
+        return self._pool
+
+    def request_url(self, request: requests.PreparedRequest, _proxies: object) -> str:
+        return request.path_url
+
+    def close(self) -> None:
+        self._pool.close()
 
 
 def look(client: docker.DockerClient, stack: str) -> Scene:

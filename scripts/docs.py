@@ -23,7 +23,7 @@ from components import settings
 from policies import benchmarks
 from policies import config as pack
 from policies.rules import FAMILIES, RULES
-from policies.rules.rule import DEVELOPMENT, EXCUSED, Rule
+from policies.rules.rule import DEVELOPMENT, EXCUSED, REVIEWS, Rule
 from scripts.console import UserError, finish, say
 from scripts.paths import ROOT
 
@@ -42,7 +42,8 @@ def policies() -> str:
         "`--state FILE` that of `pulumi stack export`.",
         "A message names the resource, the property and what to do, and never a value. What only an update will know "
         "is skipped in a preview and judged by `up`. What a rule lets pass is a line in `policies/config.yaml`: "
-        "rule, resource, reason, and the last day on which it holds. After that day it is a violation again.",
+        "rule, resource, reason, and the day by which that is reviewed again. After that day `up` warns, and `make "
+        "policy` fails.",
         _table(
             ("Family", "Rules"),
             (
@@ -114,7 +115,7 @@ def _schema_type(schema: Mapping[str, Any]) -> str:
 
 
 def _schema_default(key: str, schema: Mapping[str, Any]) -> str:
-    if key in (DEVELOPMENT, EXCUSED):
+    if key in (DEVELOPMENT, EXCUSED, REVIEWS):
         return "that of the file"
     default = schema.get("default")
     if isinstance(default, list):
@@ -136,7 +137,8 @@ def settings_page() -> str:
         WRITTEN,
         "# Settings",
         "Each key stands under `config:` in `Pulumi.<stack>.yaml`. What may be left out has a default; an unknown "
-        "key is refused. `scripts/pulumi -s <stack> config set --path nexus:edge.domain media.example.org` sets one.",
+        "key is refused. `scripts/pulumi -s <stack> config set --path nexus:edge.domain media.example.org` sets one; "
+        "with Pulumi alone it is `pulumi config set --path …`.",
     ]
     for name, info in settings.Settings.model_fields.items():
         key = f"{settings.PROJECT}:{info.alias or name}"

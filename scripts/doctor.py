@@ -6,7 +6,6 @@ What the needs are is components/host.py's to say; this shows them beside what t
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,14 +15,27 @@ from typing import Final, Literal
 
 import docker.errors
 
-from components import host
-from components.settings import Settings
+from components import host, reach
+from components.settings import Images, Settings
 from scripts import dockerhost, images, options, stack
 from scripts.console import UserError, finish, table
 from scripts.paths import Paths, find
 
 Status = Literal["ok", "warn", "FAIL"]
 _OLDEST_ENGINE: Final = (20, 10)
+_UNNAMED: Final = "images lie in containerd: of containers, metrics name those of the stack, and not Prometheus's own"
+_UNLIMITED: Final = (
+    "this engine cannot limit memory or processors, so every container may take all there is (`docker info` says why)"
+)
+_ROOTLESS: Final = (
+    "it may publish ports below 1024 only where the host lets ordinary users (net.ipv4.ip_unprivileged_port_start); "
+    "apps do not see their clients' addresses (its port driver); files in nexus:storage.data belong to its user's "
+    "subordinate ids; with cgroup version 1 there are no metrics of containers"
+)
+_DESKTOP: Final = (
+    "its engine is in a virtual machine: not tried; tunnel device, GPUs, ports and paths are not looked at, and "
+    "nexus:storage.data has to be a folder that Desktop shares"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,11 @@ class Source:
     running: tuple[str, ...] = ()
     """Services of the stack that run as stand-ins."""
 
+    @property
+    def will_be_lab(self) -> bool:
+        """Whether nothing was chosen yet, and `make up` will take the lab."""
+        return self.chosen is None and not any(self.answers.values())
+
 
 def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
     """What the host has, with the program's own judgement of it."""
@@ -59,50 +76,91 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
         trouble = [problem for problem in problems if problem.startswith(key)]
         return Finding(status="FAIL" if trouble else otherwise, what=what, detail="; ".join(trouble) or have)
 
+    def known(what: str, key: str, have: str | None, otherwise: Status = "ok") -> Finding:
+        """A fact that `have` tells; None where it could not be had."""
+        return judged(what, key, have or "unknown", otherwise if have else "warn")
+
     engine = facts.engine
-    if not facts.local:
-        yield judged(
-            "Docker Engine", "nexus:docker", f"{settings.docker.host}: not on this machine, so not looked at"
-        )
-        return
     if engine is None:
-        yield judged("Docker Engine", "nexus:docker", "")
-        yield Finding(
-            status="ok" if facts.tun else "FAIL", what="/dev/net/tun", detail="there" if facts.tun else "missing"
-        )
+        yield judged("Docker Engine", "nexus:docker", f"{settings.docker.host}: its host cannot be looked at")
+        if facts.tun is not None:
+            yield Finding(
+                status="ok" if facts.tun else "FAIL", what="/dev/net/tun", detail="there" if facts.tun else "missing"
+            )
         return
+    if facts.unseen:
+        yield Finding(status="warn", what="host", detail=f"could not be looked at: {facts.unseen}")
     old = _number(engine.version) < _OLDEST_ENGINE
     yield Finding(
         status="warn" if old else "ok",
         what="Docker Engine",
         detail=f"{engine.version} at {settings.docker.host}" + (" (older than 20.10: not tried)" if old else ""),
     )
-    containerd = engine.storage_driver == "overlayfs"
+    yield from _kind(engine)
     yield judged(
         "storage driver",
         "nexus:docker.image-store",
-        engine.storage_driver
-        + (" (containerd's image store: cAdvisor names no containers there)" if containerd else ""),
-        "warn" if containerd else "ok",
+        f"{engine.storage_driver} in {engine.root}" + (f": {_UNNAMED}" if engine.containerd_images else ""),
     )
-    yield Finding(status="ok", what="cgroup", detail=f"version {engine.cgroup_version}")
-    gpus = [f"{device.path} (group {device.gid})" for device in facts.dri]
-    yield judged("GPU", "nexus:jellyfin.gpu", f"mode {settings.jellyfin.gpu.mode}; this host has {_or_none(gpus)}")
-    yield Finding(status="ok", what="NVIDIA runtime", detail="there" if facts.nvidia else "none")
-    yield judged("/dev/net/tun", "nexus:vpn", "there")
-    kernel = _kernel_wireguard()
     yield Finding(
-        status="ok" if kernel else "warn",
-        what="WireGuard",
-        detail="in the kernel" if kernel else "not in the kernel: the tunnel runs in userspace, which is slower",
+        status="ok" if engine.limits else "warn",
+        what="cgroup",
+        detail=f"version {engine.cgroup_version}" + ("" if engine.limits else f": {_UNLIMITED}"),
     )
+    yield judged("processors", "nexus:jellyfin.cpus", str(engine.cpus))
+    gpus = [f"{device.path} (group {device.gid})" for device in facts.dri]
+    seen = facts.unseen is None
+    mode = f"mode {settings.jellyfin.gpu.mode}; this host has {_or_none(gpus)}"
+    yield known("GPU", "nexus:jellyfin.gpu", mode if seen or settings.jellyfin.gpu.mode == "none" else None)
+    nvidia = {True: "there", False: "none", None: "unknown"}[facts.nvidia]
+    yield Finding(status="ok", what="NVIDIA runtime", detail=nvidia)
+    yield known("/dev/net/tun", "nexus:vpn:", "there" if facts.tun else None)
+    kernel = {
+        True: "in the kernel",
+        False: "not in the kernel: the tunnel runs in userspace, which is slower",
+        None: "not loaded, and whether it can be is not to be seen; else the tunnel runs in userspace"
+        if seen
+        else None,
+    }[facts.wireguard]
+    yield known("WireGuard", "nexus:vpn.type", kernel, "ok" if facts.wireguard else "warn")
     edge = settings.edge
     for key, port in (("http-port", edge.http_port), ("https-port", edge.https_port)):
-        yield judged(f"port {port}", f"nexus:edge.{key}", f"free on {edge.bind_address}, or this stack's own")
-    free = "unknown" if facts.free_bytes is None else f"{facts.free_bytes / host.GIGABYTE:.1f} GB"
-    yield judged("free disk", "nexus:storage.min-free-gb", f"{free} at {engine.root}")
-    yield judged("data", "nexus:storage.data", str(settings.storage.data or "a Docker volume"))
-    yield judged("networks", "nexus:networks.pool", f"{settings.networks.pool} is free")
+        free = f"free on {edge.bind_address}, or this stack's own"
+        yield known(f"port {port}", f"nexus:edge.{key}", free if seen else None)
+    room = None if facts.free_bytes is None else f"{facts.free_bytes / host.GIGABYTE:.1f} GB at {engine.root}"
+    yield known("free disk", "nexus:storage.min-free-gb", room)
+    data = settings.storage.data
+    there = facts.data_is_directory is not None or data is None
+    yield known("data", "nexus:storage.data", str(data or "a Docker volume") if there else None)
+    pool = f"{settings.networks.pool} is free"
+    if not seen or facts.routes_unseen:
+        why = "the host has no `ip` command" if seen else "the host was not looked at"
+        yield judged("networks", "nexus:networks.pool", f"{pool} of Docker's networks; routes unknown, {why}", "warn")
+    else:
+        yield judged("networks", "nexus:networks.pool", pool)
+    loopback = [str(address) for address in facts.resolvers if address.is_loopback]
+    if loopback:
+        warning = host.resolver_warning(facts)
+        detail = f"on loopback ({', '.join(loopback)})" + (f": {warning}" if warning else "")
+        yield Finding(status="warn" if warning else "ok", what="name server", detail=detail)
+
+
+def about_shell(paths: Paths) -> Iterator[Finding]:
+    """What the caller's shell says of engines, which counts for nothing."""
+    for name in reach.said(paths.environment):
+        yield Finding(
+            status="warn",
+            what=name,
+            detail=f"set in your shell: it counts for nothing here, and plain `pulumi` is refused (`unset {name}`)",
+        )
+
+
+def _kind(engine: host.Engine) -> Iterator[Finding]:
+    """What kinds of engine do that an ordinary one does not."""
+    if engine.rootless:
+        yield Finding(status="warn", what="rootless engine", detail=_ROOTLESS)
+    if engine.desktop:
+        yield Finding(status="warn", what="Docker Desktop", detail=_DESKTOP)
 
 
 def about_images(source: Source) -> Iterator[Finding]:
@@ -135,7 +193,7 @@ def about_images(source: Source) -> Iterator[Finding]:
     elif pinned:
         yield Finding(status="ok", what="images", detail="from the pinned registries")
     else:
-        best = "the pinned registries" if any(source.answers.values()) else "the lab, with stand-ins"
+        best = "the lab, with stand-ins" if source.will_be_lab else "the pinned registries"
         yield Finding(status="ok", what="images", detail=f"not chosen yet; `make up` will take {best}")
     if source.running:
         yield Finding(status="warn", what="running", detail=f"as stand-ins: {', '.join(source.running)}")
@@ -194,7 +252,7 @@ def source_of(paths: Paths, settings: Settings, name: str, chosen: object) -> So
     absent: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     try:
-        client = dockerhost.connect(settings.docker.host)
+        client = dockerhost.connect(settings.docker)
         running = images.local_stand_ins(client, name)
         if lock is None:
             absent = tuple(ref for ref in PINS.values() if not _holds(client, ref))
@@ -216,13 +274,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     paths = find()
     file = stack.peek(paths, given.stack, given.stack_file)
-    settings = stack.settings_of(file)
+    settings = stack.settings_of(file, given.stack)
     chosen = stack.values_of(file).get(images.KEY)
+    source = source_of(paths, settings, given.stack, chosen)
+    if source.will_be_lab:
+        settings = settings.model_copy(update={"images": Images(lock=str(paths.lab_lock))})
     findings = [
         *about_stack(paths, given.stack, file),
+        *about_shell(paths),
         *about_host(settings, host.gather(settings, given.stack)),
         *about_tools(paths),
-        *about_images(source_of(paths, settings, given.stack, chosen)),
+        *about_images(source),
     ]
     print(json.dumps([asdict(finding) for finding in findings], indent=1) if given.json else show(findings))
     return 1 if any(finding.status == "FAIL" for finding in findings) else 0
@@ -242,13 +304,6 @@ def _holds(client: docker.DockerClient, ref: str) -> bool:
     except docker.errors.ImageNotFound:
         return False
     return True
-
-
-def _kernel_wireguard() -> bool:
-    if Path("/sys/module/wireguard").exists():
-        return True
-    modules = Path("/lib/modules", os.uname().release)
-    return any("wireguard.ko" in _read(modules / name) for name in ("modules.dep", "modules.builtin"))
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from components import reach
 from scripts import options, process, stack
-from scripts.console import UserError, finish
+from scripts.console import UserError, finish, say
 from scripts.paths import Paths, find
 
 NO_CHANGES_EXPECTED: Final = 7
@@ -100,14 +101,21 @@ class Engine:
         return self.files.environment(self.paths)
 
     def stream(self, *arguments: str, show: Callable[[str], None] | None = None) -> int:
-        """Runs a command, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
+        """Runs preview, up or destroy, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
         color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
+        # Of two values the last counts. As a variable, CLI 3.259 dies of this one (it is an int32).
+        bounded = [f"--parallel={reach.SSH_PARALLEL}"] if self._over_ssh else []
         return process.stream(
-            ["pulumi", *arguments, "--non-interactive", "--color", color],
+            ["pulumi", arguments[0], *bounded, *arguments[1:], "--non-interactive", "--color", color],
             cwd=self.paths.root,
             environment=self.environment,
             show=show,
         )
+
+    @property
+    def _over_ssh(self) -> bool:
+        # An object or its JSON text: the address is in both.
+        return "ssh://" in json.dumps(stack.values(self.files).get("nexus:docker"))
 
     def output(self, *arguments: str, given: str = "", cwd: Path | None = None) -> str:
         """Runs a command quietly with `given` on its stdin; its stdout. Raises UserError with its complaint."""
@@ -183,7 +191,7 @@ class Engine:
     @property
     def project(self) -> str:
         """The name in Pulumi.yaml."""
-        return str(stack.read(self.paths.root / "Pulumi.yaml")["name"])
+        return str(stack.project(self.paths.root)["name"])
 
     def locks(self) -> Iterator[Path]:
         """The lock files on this stack; none where the backend is not made of files."""
@@ -214,6 +222,8 @@ def open_stack(paths: Paths, name: str, source: Path | None = None) -> Engine:
 
     Raises UserError as stack.prepare does, and for a mistake in the policy pack's configuration.
     """
+    if said := reach.said(paths.environment):
+        say(f"engine: {', '.join(said)} of your shell count for nothing: nexus:docker.host says which engine")
     files = stack.prepare(paths, name, source)
     engine = Engine(paths=paths, files=replace(files, levels=_levels(files)))
     engine.ensure()

@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = options.parser("heal", __doc__)
     given = parser.parse_args(arguments)
     engine = open_stack(find(), given.stack, given.stack_file)
-    _, refresh = heal(engine, dockerhost.connect(settings(engine.files).docker.host))
+    _, refresh = heal(engine, dockerhost.connect(settings(engine.files).docker))
     say("heal: done" + ("; `make up` refreshes the state and goes on" if refresh else ""))
     return 0
 

@@ -22,6 +22,7 @@ from typing import Final, Literal
 import docker
 import docker.errors
 
+from components import reach
 from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
 from scripts import options, process, stack
 from scripts.console import UserError, finish, say
@@ -142,17 +143,23 @@ def choose(engine: Engine, choice: Choice) -> None:
     _remember(files, {"lock": str(paths.lab_lock)}, chosen)
 
 
-def ensure(engine: Engine, client: docker.DockerClient) -> None:
-    """Sees to it that the lab's images are present and of today's making, where the stack uses the lab."""
+def ensure(engine: Engine, client: docker.DockerClient, host: str) -> None:
+    """Sees to it that the lab's images are present, where the stack uses the lab; `host` is that of its engine.
+
+    On this machine they are of today's making, too. Elsewhere none is built, and what the engine holds is enough.
+    """
     lock = lab_in_use(engine.paths, stack.values(engine.files).get(KEY))
     if lock is None:
         return
-    build(engine.paths)
+    remedy = "run `lab/images/build` by itself to see more"
+    if reach.is_ssh(host):
+        remedy = f"run `lab/images/build` on that host, and copy its lock file to {lock}"
+        if not lock.exists():
+            raise UserError(f"{lock}: the lab's images are not built over ssh; {remedy}")
+    else:
+        build(engine.paths, host)
     if lacking := missing(client, read_lock(lock)):
-        raise UserError(
-            f"{lock}: the Docker Engine of the stack does not hold {', '.join(lacking)}; the lab works only for an "
-            "engine on this machine. Run `lab/images/build` by itself to see more"
-        )
+        raise UserError(f"{lock}: the Docker Engine at {host} does not hold {', '.join(lacking)}; {remedy}")
     say(f"images: from the lab; stand-ins: {', '.join(stand_ins(read_lock(lock))) or 'none'}")
 
 
@@ -169,10 +176,12 @@ def missing(client: docker.DockerClient, images: Iterable[LabImage]) -> tuple[st
     return tuple(image.key for image in images if absent(image))
 
 
-def build(paths: Paths) -> None:
+def build(paths: Paths, host: str) -> None:
     """Builds what is lacking of the lab's images, showing its progress. Raises UserError where that fails."""
     script = paths.root / "lab" / "images" / "build"
-    status = process.stream([str(script)], cwd=paths.root, environment=paths.environment, whole_group=True)
+    status = process.stream(
+        [str(script), "--host", host], cwd=paths.root, environment=paths.environment, whole_group=True
+    )
     if status:
         raise UserError(f"{script} failed (status {status}, see above); run it again to go on from there")
 
@@ -209,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     engine = open_stack(find(), given.stack, given.stack_file)
     choose(engine, given.images)
-    ensure(engine, connect(stack.settings(engine.files).docker.host))
+    docker_host = stack.settings(engine.files).docker
+    ensure(engine, connect(docker_host), docker_host.host)
     say(f"images: {KEY} is {json.dumps(stack.values(engine.files).get(KEY))} in {engine.files.config}")
     return 0
 

@@ -4,8 +4,9 @@ Judged is what the program declares with the settings of the stack file (scripts
 --state, what the engine wrote as JSON; a secret there is a mask or ciphertext, and stays so. The name of the stack,
 which decides on the rules for development, is then that in the file.
 
-An exception that this stack does not need is listed, and is no failure: another stack may need it. One that no choice
-of settings needs fails a test (tests/policies/test_exceptions.py).
+An exception whose review is overdue is a failure here and a warning of `up`. One that this stack does not need is
+listed, and is no failure: another stack may need it. One that no choice of settings needs fails a test
+(tests/policies/test_exceptions.py).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from policies import config as pack
 from policies.judge import Mended, Report, judge
 from policies.rules import RULES
-from policies.rules.exceptions import PolicyException, exceptions
+from policies.rules.exceptions import PolicyException
 from policies.rules.props import UNKNOWN, Value, canonical, plain, show
 from policies.rules.rule import Resource, Rule, Stack, Verdict
 from scripts import declared, options, stack
@@ -30,7 +31,7 @@ from scripts.paths import find
 from scripts.wire import MASK, masked
 
 SOON: Final = 30
-"""Days before its end from which on an exception's end is pointed out."""
+"""Days before the review of an exception from which on it is pointed out."""
 
 # Nothing is left of the resource after these operations (pkg/resource/deploy/step.go).
 _GONE: Final = frozenset({"delete", "delete-replaced", "discard-replaced", "read-discard", "remove-pending-replace"})
@@ -144,7 +145,7 @@ def _unknown(value: Value) -> Value:
     return UNKNOWN if value == MASK else value
 
 
-def describe(report: Report, settings: pack.PackConfig, today: date) -> str:
+def describe(report: Report, late: Sequence[str], today: date) -> str:
     """The report as text: what is wrong first, then what is let pass, and why."""
     parts = [
         _problems("violations", report.violations),
@@ -154,15 +155,9 @@ def describe(report: Report, settings: pack.PackConfig, today: date) -> str:
             "exceptions in use", ((one.rule, one.exception, one) for one in report.excused if one.exception), today
         ),
         _exceptions(
-            "exceptions that have ended: take them out of policies/config.yaml, or renew them with a review",
-            ((rule, one, None) for rule, one in _all(settings) if one.ended(today)),
-            today,
+            "exceptions that this stack does not need", ((rule, one, None) for rule, one in report.unused), today
         ),
-        _exceptions(
-            "exceptions that this stack does not need",
-            ((rule, one, None) for rule, one in report.unused if not one.ended(today)),
-            today,
-        ),
+        "\n".join(["exceptions to review:", *(f"  {line}" for line in late)]) if late else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -214,15 +209,8 @@ def _place(one: PolicyException, places: Sequence[str]) -> str:
 
 def _until(one: PolicyException, today: date) -> str:
     left = (one.until - today).days
-    if left < 0:
-        return f"ended {one.until}"
-    return f"until {one.until}" + (f" ({left} days left)" if left <= SOON else "")
-
-
-def _all(settings: pack.PackConfig) -> Iterator[tuple[str, PolicyException]]:
-    for name, given in settings.rules.items():
-        for one in exceptions(given):
-            yield name, one
+    soon = "overdue" if left < 0 else f"{left} days left" if left <= SOON else ""
+    return f"review by {one.until}" + (f" ({soon})" if soon else "")
 
 
 def _counted(number: int, what: str) -> str:
@@ -230,19 +218,22 @@ def _counted(number: int, what: str) -> str:
 
 
 def check(target: Stack, left_out: int, today: date) -> int:
-    """Judges `target` and prints the report; 1 where a rule refuses. `left_out` resources of the stack are not in it.
+    """Judges `target` and prints the report; 1 where a rule refuses or an exception has to be reviewed. `left_out`
+    resources of the stack are not in it.
 
     Raises UserError for a mistake in the pack's configuration.
     """
     try:
-        settings = pack.configure(pack.read(pack.FILE), RULES, target.name)
+        file = pack.read(pack.FILE)
+        settings = pack.configure(file, RULES, target.name)
     except pack.ConfigError as error:
         raise UserError(str(error)) from error
     rules: Sequence[Rule] = RULES
     if left_out:
         rules = [rule for rule in RULES if rule.judge_stack is None]
-    report = judge(target, rules, settings, today)
-    if text := describe(report, settings, today):
+    report = judge(target, rules, settings)
+    late = tuple(pack.late(file, today))
+    if text := describe(report, late, today):
         print(f"{text}\n")
     if left_out:
         print(
@@ -255,7 +246,7 @@ def check(target: Stack, left_out: int, today: date) -> int:
         f"{_counted(report.resources, 'resource')} judged: {_counted(len(report.violations), 'violation')}, "
         f"{_counted(len(report.warnings), 'warning')}, {_counted(len(used), 'exception')} in use; {elapsed():.1f} s"
     )
-    return 1 if report.violations else 0
+    return 1 if report.violations or late else 0
 
 
 def _read(file: Path) -> tuple[str, str]:

@@ -34,11 +34,13 @@ def prepare(given: argparse.Namespace) -> Engine:
     Raises UserError where the stack file, a secret or the host is not as it must be.
     """
     engine = open_stack(find(), given.stack, given.stack_file)
+    stack.settings(engine.files)  # before a registry is asked anything
+    # What the host needs depends on whether the images are the real ones.
+    images.choose(engine, given.images)
     settings = stack.settings(engine.files)
     dockerhost.judge(settings, host.gather(settings, given.stack))
     certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))
     stack.check(engine.files)
-    images.choose(engine, given.images)
     return engine
 
 

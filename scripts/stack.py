@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
+from components import reach, stackfile
+from components.stackfile import Tree
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
 if TYPE_CHECKING:
     from components.settings import Settings
-
-Tree = dict[str, object]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MISSING: Final = object()
@@ -51,7 +51,7 @@ class StackFiles:
 
     def environment(self, paths: Paths) -> dict[str, str]:
         """The environment that makes every Pulumi command use these files and the policy pack."""
-        environment = dict(paths.environment)
+        environment = reach.quiet(paths.environment)
         environment["PULUMI_STACK"] = self.stack
         # Every flag is also an environment variable (CLI 3.208 and later), so no subcommand can miss them.
         environment["PULUMI_OPTION_CONFIG_FILE"] = str(self.config)
@@ -125,19 +125,19 @@ def merge(base: Mapping[str, object], local: Mapping[str, object], theirs: Mappi
 
 
 def read(path: Path) -> Tree:
-    """A stack file as a tree. Raises UserError naming the file where it is not one."""
+    """A stack file as a tree, as components/stackfile.py reads it. Raises UserError naming file and mistake."""
     try:
-        text = path.read_text(encoding="utf-8")
-        tree: object = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with fewer guesses
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict) or not isinstance(tree.get("config") or {}, dict):
-        raise UserError(f"{path}: is not a stack file: it must be an object with the key config, itself an object")
-    return {str(key): value for key, value in tree.items()}
+        return stackfile.read(path)
+    except stackfile.StackFileError as error:
+        raise UserError(str(error)) from error
+
+
+def project(root: Path) -> Tree:
+    """Pulumi.yaml of a checkout as a tree. Raises UserError where it cannot be read."""
+    try:
+        return stackfile.load(root / "Pulumi.yaml")
+    except stackfile.StackFileError as error:
+        raise UserError(str(error)) from error
 
 
 def write(path: Path, tree: Mapping[str, object]) -> None:
@@ -168,22 +168,18 @@ def values_of(file: Path) -> Mapping[str, object]:
 
 def settings(files: StackFiles) -> Settings:
     """The plain settings of the stack file. Raises UserError with one line for each mistake in it."""
-    return settings_of(files.config)
+    return settings_of(files.config, files.stack)
 
 
-def settings_of(file: Path) -> Settings:
-    """The plain settings of a stack file. Raises UserError with one line for each mistake in it."""
-    from components.settings import PROJECT, SECRET_KEYS, SettingsError, parse
+def settings_of(file: Path, stack: str, *, examples: bool = False) -> Settings:
+    """The plain settings of the stack file of `stack`, with `examples` where a template has placeholders. Raises
+    UserError with one line for each mistake in it."""
+    from components import settings
 
-    secret = {f"{PROJECT}:{one.key}" for one in SECRET_KEYS}
-    plain = {
-        key.removeprefix(f"{PROJECT}:"): value
-        for key, value in values_of(file).items()
-        if key.startswith(f"{PROJECT}:") and key not in secret
-    }
+    given = settings.filled(values_of(file)) if examples else values_of(file)
     try:
-        return parse(plain, str(file))
-    except SettingsError as error:
+        return settings.check(given, [key for key, value in given.items() if _encrypted(value)], stack, str(file))
+    except settings.SettingsError as error:
         raise UserError(str(error)) from error
 
 
@@ -210,7 +206,11 @@ def check(files: StackFiles) -> None:
 
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values(files).items()}
     encrypted = [key for key, value in values(files).items() if _encrypted(value)]
-    with _variables(PULUMI_CONFIG=json.dumps(config), PULUMI_CONFIG_SECRET_KEYS=json.dumps(encrypted)):
+    with _variables(
+        PULUMI_CONFIG=json.dumps(config),
+        PULUMI_CONFIG_SECRET_KEYS=json.dumps(encrypted),
+        PULUMI_OPTION_CONFIG_FILE=str(files.config),
+    ):
         try:
             load(files.stack)
         except SettingsError as error:
@@ -383,21 +383,8 @@ def _variables(**given: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Pulumi reads it (version 1.2): `no` is a word, `12:30:00` is text, a date is text."""
-
-
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either version would not take for text."""
+    """Quotes what either version of YAML would not take for text."""
 
 
-_FLOAT: Final = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
-    ("int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")),
-    ("float", _FLOAT, list("-+.0123456789")),
-    ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", stackfile.FLOAT, list("-+.0123456789"))

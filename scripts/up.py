@@ -30,14 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = find()
     say(f"up: stack {given.stack}")
     engine = open_stack(paths, given.stack, given.stack_file)
+    stack.settings(engine.files)  # before a registry is asked anything
+    # What the host needs depends on whether the images are the real ones.
+    images.choose(engine, given.images)
     settings = stack.settings(engine.files)
     dockerhost.judge(settings, dockerhost.start(paths, settings, given.stack))
-    client = dockerhost.connect(settings.docker.host)
+    client = dockerhost.connect(settings.docker)
     # Before the first long step: a stack file that lacks more than a certificate is refused at once.
     certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))
     stack.check(engine.files)
-    images.choose(engine, given.images)
-    images.ensure(engine, client)
+    images.ensure(engine, client, settings.docker.host)
     state, refresh = heal.heal(engine, client)
     certificate.ensure(engine, settings.edge.domain, certificate.hosts(state.outputs))
     if deploy(engine, refresh=refresh):

@@ -17,7 +17,6 @@ from scripts.paths import ROOT
 
 FILES: Final = sorted(ROOT.glob("Pulumi.*.yaml"))
 SECRETS: Final = {f"{PROJECT}:{one.key}" for one in SECRET_KEYS}
-ENCRYPTION: Final = {"encryptionsalt", "secretsprovider", "encryptedkey"}
 
 
 def documented() -> frozenset[str]:
@@ -57,13 +56,11 @@ def looks_secret(name: str, text: str) -> bool:
 def problems(file: Path) -> list[str]:
     """What is wrong with a stack file, one line each."""
     try:
-        stack.settings_of(file)
+        stack.settings_of(file, file.name.split(".")[1], examples=True)
     except UserError as error:
         return str(error).splitlines()
     found: list[str] = []
     known = documented()
-    tree = stack.read(file)
-    found += [f"{key}: no key of a stack file" for key in tree if key not in ENCRYPTION | {"config"}]
     for key, value in stack.values_of(file).items():
         if key in SECRETS:
             if not (isinstance(value, Mapping) and set(value) == {"secure"} and isinstance(value["secure"], str)):
@@ -95,7 +92,9 @@ RANDOM: Final = "qX7vK2mZ" + "9RtB4wLp" + "8YcN6hJd" + "3FsG5aQe"
 
 def custom(key: str) -> str:
     """A good stack with a VPN of one's own, whose public key is `key`."""
-    options = "type: wireguard, provider: custom, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    options = (
+        "type: wireguard, provider: custom, addresses: 10.64.0.2, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    )
     return f"config:\n  nexus:vpn: {{{options}, public-key: '{key}'}}\n"
 
 
@@ -104,20 +103,27 @@ def custom(key: str) -> str:
     [
         (GOOD + "  nexus:edge: {domains: x}\n", "nexus:edge.domains: no such setting"),
         (GOOD + "  nexus:colour: red\n", "nexus:colour: no such setting"),
+        (GOOD + "  nexsus:edge: {domain: x.org}\n", "nexsus:edge: no such setting, and nothing would read it"),
+        (GOOD + "  nexsus:edge: {domain: x.org}\n", "; write nexus:edge ("),
+        (GOOD + "  edge: {domain: x, x: y}\n", "nexus:edge.x: no such setting; allowed are"),
+        (GOOD + "  nexus:edge: {domainn: {secure: abc}}\n", "nexus:edge.domainn: no such setting; allowed are"),
+        (GOOD + "  nexus:jelyfin: {secure: abc}\n", "nexus:jelyfin: no such setting; allowed are"),
+        (GOOD + "  nexus:jellyfin: {secure: abc}\n", "nexus:jellyfin: is stored as a secret but is a plain setting"),
+        (GOOD + '  nexus:apps: \'{"uid": 1, "uid": 2}\'\n', "nexus:apps: the key uid stands twice"),
         ("config:\n  nexus:vpn: {type: embedded, provider: x}\n", "nexus:vpn.provider: no such setting"),
         ("config: {}\n", "nexus:vpn: missing"),
-        (GOOD + "  nexus:edge: {domain: {secure: abc}}\n", "nexus:edge.domain: "),
-        (GOOD + "  nexus:smtp-password: swordfish\n", "nexus:smtp-password: is a secret in clear"),
-        (GOOD + "  nexus:smtp-password: {insecure: x}\n", "nexus:smtp-password: is a secret in clear"),
+        (GOOD + "  nexus:edge: {domain: {secure: abc}}\n", "nexus:edge: is stored as a secret but is a plain"),
+        (GOOD + "  nexus:smtp-password: swordfish\n", "nexus:smtp-password: is a secret but stored in clear"),
+        (GOOD + "  nexus:smtp-password: {insecure: x}\n", "nexus:smtp-password: is a secret but stored in clear"),
         (GOOD + "  nexus:tls-key: {secure: {a: b}}\n", "nexus:tls-key: is a secret in clear"),
-        (GOOD + "  docker:host: unix:///x\n", "docker:host: not in docs/settings.md"),
-        (GOOD + "colour: red\n", "colour: no key of a stack file"),
+        (GOOD + "  docker:host: unix:///x\n", "; write nexus:docker.host (docs"),
+        (GOOD + "colour: red\n", "colour: no such key; allowed are"),
         (
-            GOOD + "  nexus:docker: {host: 'tcp://nexus:" + "swordfish@10.0.0.1:2376'}\n",
-            "nexus:docker.host: looks like a secret",
+            GOOD + "  nexus:docker: {host: 'ssh://nexus:" + "swordfish@10.0.0.1', socket-gid: 1}\n",
+            "nexus:docker.host: must be unix:///path/of/the.sock or ssh://user@host, with",
         ),
         (
-            "config:\n  nexus:vpn: {type: wireguard, provider: mullvad, countries: [" + RANDOM + "]}\n",
+            "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",
             "nexus:vpn.countries: looks like a secret",
         ),
         (

@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from components import reach
 from lab.images import work
 from lab.images.catalogue import IMAGES, LABEL, Binary, LabImage
 from scripts.console import UserError, finish, say
@@ -178,7 +179,9 @@ class Lab:
             hint = ", 5 minutes and more on two cores" if binary == "traefik" else ""
             say(f"{binary}: go build{hint}")
             script = HERE / ("standins" if binary == "nexus-standin" else binary) / "compile"
-            self._call(f"{binary}: go build", script, folder / binary)
+            # -v: a line for each package; else the compiler says nothing after the last download, for minutes.
+            flags = f"{os.environ.get('GOFLAGS', '')} -v".strip()
+            self._call(f"{binary}: go build", script, folder / binary, environment={"GOFLAGS": flags})
 
         return work.artefact(self.cache / "artefacts", binary, self.binary_keys[binary], make) / binary
 
@@ -309,6 +312,9 @@ def _output(*command: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="lab/images/build", description="Builds the lab's images.")
     parser.add_argument("--check", action="store_true", help="build nothing; status 1 if something is not up to date")
+    parser.add_argument(
+        "--host", default=reach.DEFAULT, help="the Docker Engine on this machine, unix:///… (default: %(default)s)"
+    )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="only these (all by default)")
     options = parser.parse_args()
     keys = [image.key for image in IMAGES]
@@ -316,6 +322,10 @@ def main() -> int:
         raise UserError(f"no such image: {', '.join(unknown)} (there are: {', '.join(keys)})")
     wanted = [image for image in IMAGES if not options.images or image.key in options.images]
 
+    # Every docker command from here on: this engine, whatever the caller's shell or docker's own settings say.
+    said = reach.quiet(os.environ, options.host)
+    os.environ.clear()
+    os.environ.update(said)
     lab = Lab(Path(os.environ["NEXUS_CACHE"]))
     lacking = lab.lacking(wanted)
     if options.check:

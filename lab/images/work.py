@@ -44,11 +44,12 @@ def digest(*parts: str | Path) -> str:
 
 
 def run(command: Sequence[str | Path], *, what: str, log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Runs a command with its output in `log`, saying every 20 seconds that it still runs and what it last said.
+    """Runs a command with its output in `log`, saying every 20 seconds that it still runs and what it has said since.
 
     Raises UserError with the last lines of the output if it fails.
     """
     started = time.monotonic()
+    read = 0
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         child = _start(command, output.fileno(), environment)
@@ -58,7 +59,8 @@ def run(command: Sequence[str | Path], *, what: str, log: Path, environment: Map
                     status = child.wait(timeout=_SIGN_OF_LIFE)
                     break
                 except subprocess.TimeoutExpired:
-                    say(f"{what}: still running after {time.monotonic() - started:.0f} s{_last_line(log)}")
+                    news, read = _last_line(log, read)
+                    say(f"{what}: still running after {time.monotonic() - started:.0f} s{news}")
         except BaseException:
             _end(child)
             raise
@@ -70,9 +72,17 @@ def run(command: Sequence[str | Path], *, what: str, log: Path, environment: Map
         raise UserError(f"{what} failed with status {status}; the whole output is in {log}, its end is:\n{end}")
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return f" ({lines[-1][:100]})" if lines else ""
+def _last_line(log: Path, read: int) -> tuple[str, int]:
+    """The last line of what was written behind the first `read` bytes, in brackets, and how many bytes there are now.
+
+    Nothing where nothing was written: an old line does not tell what is being done.
+    """
+    with log.open("rb") as opened:
+        opened.seek(read)
+        new = opened.read()
+    lines = [line.strip() for line in new.decode(errors="replace").splitlines()]
+    said = [line for line in lines if line]
+    return (f" ({said[-1][:100]})" if said else ""), read + len(new)
 
 
 def _start(

@@ -182,10 +182,13 @@ func (a *arr) load() (arrState, error) {
 	return state, nil
 }
 
+// authorized looks for the key where the real servers do, in their order.
 func (a *arr) authorized(r *http.Request) bool {
-	key := r.Header.Get("X-Api-Key")
-	if key == "" {
+	key := strings.Replace(r.Header.Get("Authorization"), "Bearer ", "", 1)
+	if r.URL.Query().Has("apikey") {
 		key = r.URL.Query().Get("apikey")
+	} else if len(r.Header.Values("X-Api-Key")) > 0 {
+		key = r.Header.Get("X-Api-Key")
 	}
 	return subtle.ConstantTimeCompare([]byte(key), []byte(a.apiKey)) == 1
 }
@@ -364,19 +367,39 @@ func (a *arr) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, issues)
 }
 
+// signedIn says whether the page is served; who is not signed in is sent to the login. Method None and method External
+// ask for nothing: whoever reaches the server is signed in.
+func (a *arr) signedIn(w http.ResponseWriter, r *http.Request) bool {
+	if a.auth == "forms" {
+		http.Redirect(w, r, a.urlBase+"/login?returnUrl="+a.urlBase+r.URL.Path, http.StatusFound)
+		return false
+	}
+	return true
+}
+
+// initialize is what the page asks for first. It holds the API key.
+func (a *arr) initialize(w http.ResponseWriter, r *http.Request) {
+	if a.signedIn(w, r) {
+		writeJSON(w, http.StatusOK, map[string]any{"apiRoot": a.urlBase + a.kind.api, "apiKey": a.apiKey, "release": "stand-in",
+			"version": a.version, "instanceName": a.instanceName, "theme": "auto", "branch": "stand-in", "analytics": false,
+			"userHash": "stand-in", "urlBase": a.urlBase, "isProduction": true})
+	}
+}
+
 func (a *arr) handler() http.Handler {
 	api := http.NewServeMux()
-	api.HandleFunc("GET "+a.kind.api+"/system/status", a.status)
-	api.HandleFunc("GET "+a.kind.api+"/health", a.health)
-	api.HandleFunc("GET "+a.kind.api+"/downloadclient", func(w http.ResponseWriter, _ *http.Request) {
+	route(api, "GET "+a.kind.api+"/system/status", a.status)
+	route(api, "GET "+a.kind.api+"/health", a.health)
+	route(api, "GET "+a.kind.api+"/downloadclient", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, []any{})
 	})
 	if a.kind.rootFolders {
-		api.HandleFunc("GET "+a.kind.api+"/rootfolder", a.listRootFolders)
-		api.HandleFunc("POST "+a.kind.api+"/rootfolder", a.addRootFolder)
+		route(api, "GET "+a.kind.api+"/rootfolder", a.listRootFolders)
+		route(api, "POST "+a.kind.api+"/rootfolder", a.addRootFolder)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ping", a.ping)
+	route(mux, "GET /ping", a.ping)
+	route(mux, "GET /initialize.json", a.initialize)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		if !a.authorized(r) {
 			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "Unauthorized"})
@@ -388,23 +411,22 @@ func (a *arr) handler() http.Handler {
 		}
 		api.ServeHTTP(w, r)
 	})
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { a.page(w, a.instanceName+" login") })
+	route(mux, "GET /login", func(w http.ResponseWriter, _ *http.Request) { a.page(w, a.instanceName+" login") })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		if a.auth == "forms" {
-			http.Redirect(w, r, a.urlBase+"/login?returnUrl="+a.urlBase+"/", http.StatusFound)
-			return
+		if a.signedIn(w, r) {
+			a.page(w, a.instanceName)
 		}
-		a.page(w, a.instanceName)
 	})
 	if a.urlBase == "" {
-		return mux
+		return anyCase(mux)
 	}
 	based := http.NewServeMux()
-	based.Handle(a.urlBase+"/", http.StripPrefix(a.urlBase, mux))
+	base := strings.ToLower(a.urlBase)
+	based.Handle(base+"/", http.StripPrefix(base, mux))
 	based.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, a.urlBase+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 	})
-	return based
+	return anyCase(based)
 }
 
 // arrDataDir reads the real servers' --data=DIR; their other flags mean nothing here.

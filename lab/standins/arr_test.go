@@ -159,3 +159,32 @@ func TestArrSettings(t *testing.T) {
 		t.Errorf("data folder %q", got)
 	}
 }
+
+// The page's first request gives the key to whoever is signed in, and to method External everybody is.
+func TestArrGivesItsKeyOut(t *testing.T) {
+	for auth, code := range map[string]int{"External": 200, "None": 200, "Forms": 302} {
+		a := makeArr(t, "prowlarr", t.TempDir(), "PROWLARR__AUTH__APIKEY", "the-key", "PROWLARR__AUTH__METHOD", auth)
+		for _, path := range []string{"/initialize.json", "/Initialize.JSON"} {
+			w := get(t, a.standIn, a.handler(), "GET", path, "")
+			if w.Code != code || strings.Contains(w.Body.String(), `"apiKey":"the-key"`) != (code == 200) {
+				t.Errorf("%s %s: %d %s", auth, path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestArrPathsAndKeys(t *testing.T) {
+	a := makeArr(t, "sonarr", t.TempDir(), "SONARR__AUTH__APIKEY", "k")
+	for _, c := range []struct {
+		path, key, value string
+		code             int
+	}{
+		{"/Ping/", "", "", 200}, {"/API/V3/System/Status", "", "", 401}, {"/API/V3/System/Status", "X-Api-Key", "k", 200},
+		{"/api/v3/system/status/?apikey=k", "", "", 200}, {"/api/v3/health", "Authorization", "Bearer k", 200},
+		{"/api/v3/health?apikey=x", "X-Api-Key", "k", 401},
+	} {
+		if w := get(t, a.standIn, a.handler(), "GET", c.path, "", c.key, c.value); w.Code != c.code {
+			t.Errorf("%s %s: %d, not %d", c.path, c.key, w.Code, c.code)
+		}
+	}
+}

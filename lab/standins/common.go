@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -50,6 +51,24 @@ func (s standIn) serve(ctx context.Context, addr string, handler http.Handler, g
 		return err
 	}
 	return server.Close()
+}
+
+// anyCase hands paths on in lower case: to ASP.NET's routing they are all the same.
+func anyCase(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lower := new(http.Request)
+		*lower = *r
+		url := *r.URL
+		url.Path, url.RawPath = strings.ToLower(url.Path), ""
+		lower.URL = &url
+		next.ServeHTTP(w, lower)
+	})
+}
+
+// route takes a path as ASP.NET's routing does: with or without a slash at its end.
+func route(mux *http.ServeMux, pattern string, handler http.HandlerFunc) {
+	mux.HandleFunc(pattern, handler)
+	mux.HandleFunc(pattern+"/{$}", handler)
 }
 
 // page answers with the one page a stand-in has, in place of the real user interface.

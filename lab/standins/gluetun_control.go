@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -38,7 +39,8 @@ func (role *gluetunRole) allows(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // controlHandler is the control server on port 8000.
-func (v *vpn) controlHandler() http.Handler {
+// ctx is the server's, and not a request's: who goes away does not end a change.
+func (v *vpn) controlHandler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": v.version, "commit": "stand-in", "created": "stand-in"})
@@ -54,18 +56,15 @@ func (v *vpn) controlHandler() http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		switch asked.Status {
-		case statusRunning:
-			writeJSON(w, http.StatusOK, map[string]string{"outcome": v.start(r.Context())})
-		case statusStopped:
-			writeJSON(w, http.StatusOK, map[string]string{"outcome": v.stop(r.Context())})
-		default:
+		if asked.Status != statusRunning && asked.Status != statusStopped {
 			http.Error(w, "invalid status: possible values are: stopped, running", http.StatusBadRequest)
+			return
 		}
+		writeJSON(w, http.StatusOK, map[string]string{"outcome": v.apply(ctx, asked.Status)})
 	})
 	mux.HandleFunc("GET /v1/vpn/settings", func(w http.ResponseWriter, _ *http.Request) {
 		// The real one gives the keys out here too; nothing needs them.
-		writeJSON(w, http.StatusOK, map[string]any{"type": "wireguard", "provider": map[string]any{"name": "custom"},
+		writeJSON(w, http.StatusOK, map[string]any{"type": v.settings.kind(), "provider": map[string]any{"name": v.settings.provider},
 			"wireguard": map[string]any{"addresses": v.settings.addresses, "allowed_ips": v.settings.allowedIPs,
 				"interface": v.settings.iface, "persistent_keep_alive_interval": v.settings.keepalive,
 				"mtu": v.settings.mtu, "implementation": v.settings.implementation}})

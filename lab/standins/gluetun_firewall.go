@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -36,22 +37,11 @@ func lockdownRules() firewallRules {
 	return r
 }
 
-// settingsRules open what the settings ask for, and no more. They stay whatever the tunnel does: its
-// end leaves the packets no way out. What they let through is what the real one (3.41.1) lets through.
-func settingsRules(n network, s gluetunSettings) firewallRules {
+// localRules are set next, still before any setting is read: the local networks, and answers. Then come the post rules.
+func localRules(n network) firewallRules {
 	var r firewallRules
 	r.both("-A OUTPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
 	r.both("-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
-	seen := map[string]bool{}
-	for _, d := range n.defaults {
-		if !seen[d.iface] {
-			r.family(s.endpoint.Addr(), fmt.Sprintf("-A OUTPUT -d %s -o %s -p udp -m udp --dport %d -j ACCEPT",
-				s.endpoint.Addr(), d.iface, s.endpoint.Port()))
-		}
-		seen[d.iface] = true
-	}
-	r.both("-A OUTPUT -o " + s.iface + " -j ACCEPT")
-
 	multicast := map[string]bool{}
 	for _, l := range n.locals {
 		r.family(l.own, fmt.Sprintf("-A OUTPUT -o %s -s %s -d %s -j ACCEPT", l.iface, l.own, l.prefix.Masked()))
@@ -60,6 +50,33 @@ func settingsRules(n network, s gluetunSettings) firewallRules {
 		}
 		multicast[l.iface] = true
 	}
+	for _, l := range n.locals {
+		r.family(l.own, fmt.Sprintf("-A INPUT -i %s -d %s -j ACCEPT", l.iface, l.prefix.Masked()))
+	}
+	return r
+}
+
+// port opens a port of an interface for both protocols.
+func (r *firewallRules) port(iface string, port uint16) {
+	for _, protocol := range []string{"tcp", "udp"} {
+		r.both(fmt.Sprintf("-A INPUT -i %s -p %s -m %s --dport %d -j ACCEPT", iface, protocol, protocol, port))
+	}
+}
+
+// defaultInterfaces are those of the default routes, each once.
+func (n network) defaultInterfaces() []string {
+	var found []string
+	for _, d := range n.defaults {
+		if !slices.Contains(found, d.iface) {
+			found = append(found, d.iface)
+		}
+	}
+	return found
+}
+
+// settingsRules open what the settings ask for, and no more. They stay whatever the tunnel does.
+func settingsRules(n network, s gluetunSettings) firewallRules {
+	var r firewallRules
 	for _, subnet := range s.outboundSubnets {
 		for _, d := range n.defaults {
 			if d.own.Is4() == subnet.Addr().Is4() {
@@ -67,34 +84,35 @@ func settingsRules(n network, s gluetunSettings) firewallRules {
 			}
 		}
 	}
-	for _, l := range n.locals {
-		r.family(l.own, fmt.Sprintf("-A INPUT -i %s -d %s -j ACCEPT", l.iface, l.prefix.Masked()))
-	}
-	inputPort := func(iface string, port uint16) {
-		for _, protocol := range []string{"tcp", "udp"} {
-			r.both(fmt.Sprintf("-A INPUT -i %s -p %s -m %s --dport %d -j ACCEPT", iface, protocol, protocol, port))
-		}
-	}
 	for _, port := range s.inputPorts {
-		opened := map[string]bool{}
-		for _, d := range n.defaults {
-			if !opened[d.iface] {
-				inputPort(d.iface, port)
-			}
-			opened[d.iface] = true
+		for _, iface := range n.defaultInterfaces() {
+			r.port(iface, port)
 		}
-	}
-	for _, port := range s.vpnInputPorts {
-		inputPort(s.iface, port)
 	}
 	return r
 }
 
-// postRules reads the user's own rules, lines of /iptables/post-rules.txt.
+// connectionRules let the VPN program reach its server and everything use the tunnel: the last rules, set when the VPN
+// first starts. They stay: the tunnel's end leaves the packets no way out.
+func connectionRules(n network, s gluetunSettings) firewallRules {
+	var r firewallRules
+	for _, iface := range n.defaultInterfaces() {
+		r.family(s.remote.Addr(), fmt.Sprintf("-A OUTPUT -d %s -o %s -p %s -m %s --dport %d -j ACCEPT",
+			s.remote.Addr(), iface, s.protocol, s.protocol, s.remote.Port()))
+	}
+	r.both("-A OUTPUT -o " + s.iface + " -j ACCEPT")
+	for _, port := range s.vpnInputPorts {
+		r.port(s.iface, port)
+	}
+	return r
+}
+
+// postRules reads the user's own rules, lines of /iptables/post-rules.txt; a line that begins with anything else, a
+// blank included, is no rule.
 func postRules(content string) firewallRules {
 	var r firewallRules
 	for line := range strings.Lines(content) {
-		program, rule, _ := strings.Cut(strings.TrimSpace(line), " ")
+		program, rule, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
 		switch strings.TrimSuffix(strings.TrimSuffix(program, "-nft"), "-legacy") {
 		case "iptables":
 			r.v4 = append(r.v4, rule)
@@ -151,7 +169,7 @@ func (f firewall) apply(r firewallRules) error {
 	return nil
 }
 
-// applyPostRules sets the user's own rules last.
+// applyPostRules sets the user's own rules.
 func (f firewall) applyPostRules(path string) error {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,16 +60,32 @@ func dialTarget(ctx context.Context, target string) error {
 	return tls.Client(connection, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}).HandshakeContext(ctx)
 }
 
-// startupCheck passes when one target answers within 6 s.
-func startupCheck(ctx context.Context, targets []string) error {
-	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
+// checker is the real one's health checks.
+type checker struct {
+	targets    []string
+	pings      []netip.Addr // empty: the small check asks DNS
+	ping       func(context.Context, netip.Addr) error
+	names      []string     // DNS servers, each with its port
+	next       atomic.Int32 // which of them is asked
+	pingDenied atomic.Bool  // for good
+}
+
+func newChecker(s gluetunSettings) *checker {
+	// The first ones of the real one's list.
+	return &checker{targets: s.healthTargets, pings: s.healthICMP, ping: ping,
+		names: []string{"1.1.1.1:53", "1.0.0.1:53", "8.8.8.8:53", "8.8.4.4:53", "9.9.9.9:53"}}
+}
+
+// startup passes when one target answers in time.
+func (c *checker) startup(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	results := make(chan error, len(targets))
-	for _, target := range targets {
+	results := make(chan error, len(c.targets))
+	for _, target := range c.targets {
 		go func() { results <- dialTarget(ctx, target) }()
 	}
 	var problems []error
-	for range targets {
+	for range c.targets {
 		err := <-results
 		if err == nil {
 			return nil
@@ -76,6 +93,68 @@ func startupCheck(ctx context.Context, targets []string) error {
 		problems = append(problems, err)
 	}
 	return fmt.Errorf("startup check: %w", errors.Join(problems...))
+}
+
+// small pings. Where it may not, be it for a missing capability or because the firewall refuses a packet while tun0 is
+// down, it asks DNS from then on and for good, as the real one does.
+func (c *checker) small(ctx context.Context, tries []time.Duration) error {
+	err := retried(ctx, tries, func(ctx context.Context, try int) error {
+		if len(c.pings) > 0 && !c.pingDenied.Load() {
+			err := c.ping(ctx, c.pings[try%len(c.pings)])
+			if !errors.Is(err, os.ErrPermission) {
+				return err
+			}
+			c.pingDenied.Store(true)
+			log.Printf("gluetun: health: %v; permanently falling back to plain DNS over UDP checks", err)
+		}
+		return c.askDNS(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("small periodic check: %w", err)
+	}
+	return nil
+}
+
+// full dials a target.
+func (c *checker) full(ctx context.Context, tries []time.Duration) error {
+	err := retried(ctx, tries, func(ctx context.Context, try int) error {
+		return dialTarget(ctx, c.targets[try%len(c.targets)])
+	})
+	if err != nil {
+		return fmt.Errorf("full periodic check: %w", err)
+	}
+	return nil
+}
+
+// askDNS looks a name up; after a failure the next server is asked.
+func (c *checker) askDNS(ctx context.Context) error {
+	server := c.names[int(c.next.Load())%len(c.names)]
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "udp", server)
+	}}
+	if _, err := resolver.LookupIP(ctx, "ip", "github.com"); err != nil {
+		c.next.Add(1)
+		return fmt.Errorf("with DNS server %s: %w", server, err)
+	}
+	return nil
+}
+
+// retried tries a check once for each timeout.
+func retried(ctx context.Context, tries []time.Duration, check func(ctx context.Context, try int) error) error {
+	var problems []error
+	for try, timeout := range tries {
+		attempt, cancel := context.WithTimeout(ctx, timeout)
+		err := check(attempt, try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		problems = append(problems, err)
+	}
+	return fmt.Errorf("all check tries failed: %w", errors.Join(problems...))
 }
 
 func icmpChecksum(packet []byte) uint16 {
@@ -129,35 +208,6 @@ func ping(ctx context.Context, target netip.Addr) error {
 			return nil
 		}
 	}
-}
-
-// smallCheck pings, or dials the targets where there is no raw socket. It is tried twice, 4 s each.
-func smallCheck(ctx context.Context, s gluetunSettings) error {
-	var problems []error
-	for try := range 2 {
-		attempt, cancel := context.WithTimeout(ctx, 4*time.Second)
-		err := errors.ErrUnsupported
-		if len(s.healthICMP) > 0 {
-			if err = ping(attempt, s.healthICMP[try%len(s.healthICMP)]); errors.Is(err, os.ErrPermission) && !ipSent(err) {
-				err = errors.ErrUnsupported
-			}
-		}
-		if errors.Is(err, errors.ErrUnsupported) {
-			err = dialTarget(attempt, s.healthTargets[try%len(s.healthTargets)])
-		}
-		cancel()
-		if err == nil {
-			return nil
-		}
-		problems = append(problems, err)
-	}
-	return fmt.Errorf("small periodic check: %w", errors.Join(problems...))
-}
-
-// ipSent tells a refusal of the packet (the firewall's) from a refusal of the raw socket.
-func ipSent(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "write"
 }
 
 // warnOfDirectTargets says which targets would be reached without the tunnel.

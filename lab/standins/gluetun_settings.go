@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,11 +26,16 @@ type gluetunRole struct {
 }
 
 type gluetunSettings struct {
-	iface          string
+	provider string
+	remote   netip.AddrPort // the server; not valid for a provider whose servers only the real one knows
+	protocol string         // udp or tcp
+	iface    string
+	ignored  []string         // what the real one does and this one only says
+	openvpn  *openVPNSettings // nil: WireGuard
+
 	privateKey     string
 	presharedKey   string
 	publicKey      string
-	endpoint       netip.AddrPort
 	addresses      []netip.Prefix
 	allowedIPs     []netip.Prefix
 	keepalive      time.Duration
@@ -42,14 +48,20 @@ type gluetunSettings struct {
 
 	healthAddress string
 	healthTargets []string
-	healthICMP    []netip.Addr // empty: the small check dials the targets
+	healthICMP    []netip.Addr // empty: the small check asks DNS
 	healthRestart bool
-	healthPeriod  time.Duration
 
 	dnsAddress     netip.Addr
 	keepNameserver bool
 	controlAddress string
 	role           *gluetunRole // nil: only the public default role
+}
+
+func (g gluetunSettings) kind() string {
+	if g.openvpn != nil {
+		return "openvpn"
+	}
+	return "wireguard"
 }
 
 // gluetunSource looks settings up as the real one does: a secret file wins over the environment.
@@ -63,18 +75,30 @@ func (s *gluetunSource) fail(key, format string, args ...any) {
 	s.problems = append(s.problems, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
 }
 
+// gluetunNoFile are settings which the real one takes from the environment (or a wg0.conf) and from no file of their own.
+var gluetunNoFile = []string{"WIREGUARD_PUBLIC_KEY", "WIREGUARD_ENDPOINT_IP", "WIREGUARD_ENDPOINT_PORT"}
+
+// gluetunFile are files whose names are not the setting's own.
+var gluetunFile = map[string]string{"OPENVPN_CERT": "OPENVPN_CLIENTCRT", "OPENVPN_KEY": "OPENVPN_CLIENTKEY"}
+
 // get returns the trimmed value; a secret file that exists and cannot be read is a problem.
 func (s *gluetunSource) get(key, fallback string) string {
-	path := s.getenv(key + "_SECRETFILE")
-	if path == "" {
-		path = filepath.Join(s.secretDir, strings.ToLower(key))
-	}
-	content, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(content))
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		s.fail(key, "secret file: %w", err)
+	if !slices.Contains(gluetunNoFile, key) {
+		name := key
+		if other, ok := gluetunFile[key]; ok {
+			name = other
+		}
+		path := s.getenv(name + "_SECRETFILE")
+		if path == "" {
+			path = filepath.Join(s.secretDir, strings.ToLower(name))
+		}
+		content, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.fail(key, "secret file: %w", err)
+		}
+		if v := strings.TrimSpace(string(content)); v != "" {
+			return v
+		}
 	}
 	if v := strings.TrimSpace(s.getenv(key)); v != "" {
 		return v
@@ -140,7 +164,7 @@ func (s *gluetunSource) key(name string, needed bool) string {
 	value := s.get(name, "")
 	if value == "" {
 		if needed {
-			s.fail(name, "not set: give the variable or the secret file %s", filepath.Join(s.secretDir, strings.ToLower(name)))
+			s.fail(name, "not set")
 		}
 		return ""
 	}
@@ -152,68 +176,55 @@ func (s *gluetunSource) key(name string, needed bool) string {
 
 var gluetunIface = regexp.MustCompile(`^[a-zA-Z0-9_]{1,15}$`)
 
-// parseGluetun reads every setting and reports all problems at once.
-func parseGluetun(getenv func(string) string, secretDir string) (gluetunSettings, error) {
+// parseGluetun reads every setting and reports all problems at once. ipv6 says whether the container has IPv6.
+func parseGluetun(getenv func(string) string, secretDir string, ipv6 bool) (gluetunSettings, error) {
 	s := &gluetunSource{getenv: getenv, secretDir: secretDir}
 	var g gluetunSettings
+	var err error
 
-	if v := strings.ToLower(s.get("VPN_SERVICE_PROVIDER", "private internet access")); v != "custom" {
-		s.fail("VPN_SERVICE_PROVIDER", "%q: the stand-in only speaks custom WireGuard: set custom, or use the real gluetun", v)
-	}
-	if v := strings.ToLower(s.get("VPN_TYPE", "openvpn")); v != "wireguard" {
-		s.fail("VPN_TYPE", "%q: the stand-in only speaks custom WireGuard: set wireguard, or use the real gluetun", v)
-	}
 	if !s.boolean("FIREWALL_ENABLED_DISABLING_IT_SHOOTS_YOU_IN_YOUR_FOOT", true) {
 		s.fail("FIREWALL_ENABLED_DISABLING_IT_SHOOTS_YOU_IN_YOUR_FOOT", "the stand-in does not run without its firewall")
 	}
-	if s.boolean("DNS_SERVER", true) {
-		s.fail("DNS_SERVER", "the stand-in has no DNS server: set off, and DNS_ADDRESS")
-	}
-	for _, key := range []string{"HTTPPROXY", "SHADOWSOCKS", "VPN_PORT_FORWARDING", "PUBLICIP_ENABLED", "VERSION_INFORMATION"} {
-		fallback := key == "PUBLICIP_ENABLED" || key == "VERSION_INFORMATION" // on by default in the real one
-		if s.boolean(key, fallback) {
+	for _, key := range []string{"HTTPPROXY", "SHADOWSOCKS", "VPN_PORT_FORWARDING"} {
+		if s.boolean(key, false) {
 			s.fail(key, "the stand-in cannot do this: set off")
 		}
 	}
-	if v := s.get("UPDATER_PERIOD", "0"); v != "0" && v != "0s" {
-		s.fail("UPDATER_PERIOD", "the stand-in cannot do this: set 0")
+	// On by default in the real one, without effect on anything but the internet.
+	ignored := func(key string) {
+		g.ignored = append(g.ignored, key+"="+s.get(key, "on"))
 	}
-	conf := getenv("WIREGUARD_CONF_SECRETFILE")
-	if conf == "" {
-		conf = filepath.Join(secretDir, "wg0.conf")
+	for _, key := range []string{"PUBLICIP_ENABLED", "VERSION_INFORMATION"} {
+		if s.boolean(key, true) {
+			ignored(key)
+		}
 	}
-	if _, err := os.Stat(conf); err == nil {
-		s.fail("WIREGUARD_CONF_SECRETFILE", "the stand-in does not read %s: give each value by itself", conf)
+	if period, err := time.ParseDuration(s.get("UPDATER_PERIOD", "0")); err != nil || (period != 0 && period < time.Minute) {
+		s.fail("UPDATER_PERIOD", "neither 0 nor a duration of a minute or more")
+	} else if period > 0 {
+		ignored("UPDATER_PERIOD")
 	}
 
+	g.provider = strings.ToLower(s.get("VPN_SERVICE_PROVIDER", "private internet access"))
+	if g.provider == "pia" {
+		g.provider = "private internet access"
+	}
 	if g.iface = s.get("VPN_INTERFACE", "tun0"); !gluetunIface.MatchString(g.iface) {
 		s.fail("VPN_INTERFACE", "not an interface name")
 	}
-	g.privateKey = s.key("WIREGUARD_PRIVATE_KEY", true)
-	g.presharedKey = s.key("WIREGUARD_PRESHARED_KEY", false)
-	g.publicKey = s.key("WIREGUARD_PUBLIC_KEY", true)
-	endpointIP, err := netip.ParseAddr(s.get("WIREGUARD_ENDPOINT_IP", ""))
-	if err != nil {
-		s.fail("WIREGUARD_ENDPOINT_IP", "not an IP address (a DNS name is not accepted)")
+	switch kind := strings.ToLower(s.get("VPN_TYPE", "openvpn")); kind {
+	case "wireguard":
+		s.wireGuard(&g, ipv6)
+	case "openvpn":
+		s.openVPN(&g, ipv6)
+	default:
+		s.fail("VPN_TYPE", "%q is neither openvpn nor wireguard", kind)
 	}
-	endpointPort, err := strconv.ParseUint(s.get("WIREGUARD_ENDPOINT_PORT", ""), 10, 16)
-	if err != nil || endpointPort == 0 {
-		s.fail("WIREGUARD_ENDPOINT_PORT", "not a port number")
-	}
-	g.endpoint = netip.AddrPortFrom(endpointIP, uint16(endpointPort))
-	if g.addresses = s.prefixes("WIREGUARD_ADDRESSES", "", true); len(g.addresses) == 0 {
-		s.fail("WIREGUARD_ADDRESSES", "not set")
-	}
-	g.allowedIPs = s.prefixes("WIREGUARD_ALLOWED_IPS", "0.0.0.0/0,::/0", false)
-	if g.keepalive, err = time.ParseDuration(s.get("WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL", "0")); err != nil || g.keepalive < 0 {
-		s.fail("WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL", "not a duration like 25s")
-	}
-	if g.mtu, err = strconv.Atoi(s.get("WIREGUARD_MTU", "1320")); err != nil || g.mtu < 576 || g.mtu > 65535 {
-		s.fail("WIREGUARD_MTU", "not a number from 576 to 65535")
-	}
-	g.implementation = strings.ToLower(s.get("WIREGUARD_IMPLEMENTATION", "auto"))
-	if !slices.Contains([]string{"auto", "kernelspace", "userspace"}, g.implementation) {
-		s.fail("WIREGUARD_IMPLEMENTATION", "none of auto, kernelspace, userspace")
+	if countries := s.list("SERVER_COUNTRIES", ""); len(countries) > 0 {
+		if g.provider == "custom" {
+			s.fail("SERVER_COUNTRIES", "there is no choice of countries with the provider custom")
+		}
+		g.ignored = append(g.ignored, "SERVER_COUNTRIES: not checked, as only the real one has its list of servers")
 	}
 
 	g.inputPorts = s.ports("FIREWALL_INPUT_PORTS")
@@ -236,25 +247,23 @@ func parseGluetun(getenv func(string) string, secretDir string) (gluetunSettings
 			case err != nil:
 				s.fail("HEALTH_ICMP_TARGET_IPS", "%q is not an IP address", item)
 			case addr.IsUnspecified(): // the server's own address
-				g.healthICMP = append(g.healthICMP, endpointIP)
+				g.healthICMP = append(g.healthICMP, g.remote.Addr())
 			default:
 				g.healthICMP = append(g.healthICMP, addr)
 			}
 		}
 	}
 	g.healthRestart = s.boolean("HEALTH_RESTART_VPN", true)
-	// The real one has no such setting: its small check comes each minute and is tried ten times, so
-	// an outage shows after about three minutes.
-	if g.healthPeriod, err = time.ParseDuration(s.get("STAND_IN_HEALTH_PERIOD", "10s")); err != nil || g.healthPeriod <= 0 {
-		s.fail("STAND_IN_HEALTH_PERIOD", "not a duration like 10s")
-	}
 
 	if g.dnsAddress, err = netip.ParseAddr(s.get("DNS_ADDRESS", "127.0.0.1")); err != nil {
 		s.fail("DNS_ADDRESS", "not an IP address")
 	}
 	g.keepNameserver = s.boolean("DNS_KEEP_NAMESERVER", false)
+	if s.boolean("DNS_SERVER", true) { // the real one asks in the clear as well, until its lists are there
+		g.ignored = append(g.ignored, "DNS_SERVER: names are asked for in the clear, and none is blocked")
+	}
 	if !g.keepNameserver && g.dnsAddress == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
-		g.dnsAddress = netip.AddrFrom4([4]byte{1, 1, 1, 1}) // as the real one, whose server is off
+		g.dnsAddress = netip.AddrFrom4([4]byte{1, 1, 1, 1}) // as the real one
 	}
 
 	g.controlAddress = s.get("HTTP_CONTROL_SERVER_ADDRESS", ":8000")
@@ -296,4 +305,59 @@ func withPort(target string) string {
 		return target
 	}
 	return target + ":443"
+}
+
+// The providers whose WireGuard the real one speaks, and the address that is the same for all of one's customers.
+var gluetunWireGuard = map[string]string{"airvpn": "", "custom": "", "fastestvpn": "", "ivpn": "", "mullvad": "",
+	"nordvpn": "10.5.0.2/32", "protonvpn": "10.2.0.2/32", "surfshark": "", "windscribe": ""}
+
+func (s *gluetunSource) wireGuard(g *gluetunSettings, ipv6 bool) {
+	address, ok := gluetunWireGuard[g.provider]
+	if !ok {
+		s.fail("VPN_SERVICE_PROVIDER", "%q is not valid for WireGuard: it is one of %s", g.provider,
+			strings.Join(slices.Sorted(maps.Keys(gluetunWireGuard)), ", "))
+	}
+	conf := s.getenv("WIREGUARD_CONF_SECRETFILE")
+	if conf == "" {
+		conf = filepath.Join(s.secretDir, "wg0.conf")
+	}
+	if _, err := os.Stat(conf); err == nil {
+		s.fail("WIREGUARD_CONF_SECRETFILE", "the stand-in does not read %s: give each value by itself", conf)
+	}
+	custom := g.provider == "custom"
+	g.protocol = "udp"
+	g.privateKey = s.key("WIREGUARD_PRIVATE_KEY", true)
+	g.presharedKey = s.key("WIREGUARD_PRESHARED_KEY", g.provider == "airvpn")
+	g.publicKey = s.key("WIREGUARD_PUBLIC_KEY", custom)
+	if custom {
+		ip, err := netip.ParseAddr(s.get("WIREGUARD_ENDPOINT_IP", ""))
+		if err != nil {
+			s.fail("WIREGUARD_ENDPOINT_IP", "not an IP address (a DNS name is not accepted)")
+		}
+		port, err := strconv.ParseUint(s.get("WIREGUARD_ENDPOINT_PORT", ""), 10, 16)
+		if err != nil || port == 0 {
+			s.fail("WIREGUARD_ENDPOINT_PORT", "not a port number")
+		}
+		g.remote = netip.AddrPortFrom(ip, uint16(port))
+	}
+	if g.addresses = s.prefixes("WIREGUARD_ADDRESSES", address, true); len(g.addresses) == 0 {
+		s.fail("WIREGUARD_ADDRESSES", "interface address is not set")
+	}
+	for _, p := range g.addresses {
+		if p.Addr().Is6() && !ipv6 {
+			s.fail("WIREGUARD_ADDRESSES", "interface address is IPv6 but IPv6 is not supported: %s", p)
+		}
+	}
+	var err error
+	g.allowedIPs = s.prefixes("WIREGUARD_ALLOWED_IPS", "0.0.0.0/0,::/0", false)
+	if g.keepalive, err = time.ParseDuration(s.get("WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL", "0")); err != nil || g.keepalive < 0 {
+		s.fail("WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL", "not a duration like 25s")
+	}
+	if g.mtu, err = strconv.Atoi(s.get("WIREGUARD_MTU", "1320")); err != nil || g.mtu < 576 || g.mtu > 65535 {
+		s.fail("WIREGUARD_MTU", "not a number from 576 to 65535")
+	}
+	g.implementation = strings.ToLower(s.get("WIREGUARD_IMPLEMENTATION", "auto"))
+	if !slices.Contains([]string{"auto", "kernelspace", "userspace"}, g.implementation) {
+		s.fail("WIREGUARD_IMPLEMENTATION", "none of auto, kernelspace, userspace")
+	}
 }

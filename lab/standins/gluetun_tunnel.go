@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -24,9 +23,6 @@ type tunnel struct {
 	rules  [][]string
 	daemon *exec.Cmd     // wireguard-go, nil with the kernel's implementation
 	exited chan struct{} // closed when the daemon has ended
-	ended  chan struct{} // closed when the interface is gone
-	end    func()        // closes ended
-	stop   chan struct{}
 }
 
 // wireGuardConfig is the text for `wg setconf`; it goes through a pipe and never to disk.
@@ -40,14 +36,14 @@ func wireGuardConfig(s gluetunSettings) string {
 	for i, p := range s.allowedIPs {
 		allowed[i] = p.Masked().String()
 	}
-	fmt.Fprintf(&b, "Endpoint = %s\nAllowedIPs = %s\n", s.endpoint, strings.Join(allowed, ", "))
+	fmt.Fprintf(&b, "Endpoint = %s\nAllowedIPs = %s\n", s.remote, strings.Join(allowed, ", "))
 	if s.keepalive > 0 {
 		fmt.Fprintf(&b, "PersistentKeepalive = %d\n", int(s.keepalive.Seconds()))
 	}
 	return b.String()
 }
 
-// withoutIPv6 leaves IPv6 networks out where there is no IPv6, as the real one does.
+// withoutIPv6 leaves IPv6 networks out of the allowed ones where there is no IPv6, as the real one does.
 func withoutIPv6(prefixes []netip.Prefix, ipv6 bool) []netip.Prefix {
 	var kept []netip.Prefix
 	for _, p := range prefixes {
@@ -63,13 +59,14 @@ func linkExists(name string) bool {
 	return err == nil
 }
 
-// openTunnel makes the interface and its routes; on an error nothing is left of them.
-func openTunnel(s gluetunSettings, ipv6 bool) (*tunnel, error) {
-	t := &tunnel{iface: s.iface, exited: make(chan struct{}), ended: make(chan struct{}), stop: make(chan struct{})}
-	t.end = sync.OnceFunc(func() { close(t.ended) })
+// startWireGuard makes the interface and its routes; on an error nothing is left of them. wireguard-go sees at once that
+// its interface has been taken away; with the kernel's WireGuard only the next health check sees it, as in the real one.
+func startWireGuard(s gluetunSettings, ipv6 bool) (life, error) {
+	log.Printf("gluetun: wireguard: connecting to %s", s.remote)
+	t := &tunnel{iface: s.iface, exited: make(chan struct{})}
 	if linkExists(s.iface) {
 		if err := run("ip", "link", "delete", s.iface); err != nil {
-			return nil, fmt.Errorf("cannot remove the interface that is there: %w", err)
+			return life{}, fmt.Errorf("cannot remove the interface that is there: %w", err)
 		}
 	}
 	err := t.make(s.implementation)
@@ -77,10 +74,17 @@ func openTunnel(s gluetunSettings, ipv6 bool) (*tunnel, error) {
 		err = t.configure(s, ipv6)
 	}
 	if err != nil {
-		return nil, errors.Join(err, t.close())
+		return life{}, errors.Join(err, t.close())
 	}
-	go t.watch()
-	return t, nil
+	up, ended := make(chan struct{}, 1), make(chan error, 1)
+	up <- struct{}{}
+	if t.daemon != nil {
+		go func() {
+			<-t.exited
+			ended <- errors.New("the WireGuard device has ended")
+		}()
+	}
+	return life{up, ended, t.close}, nil
 }
 
 func (t *tunnel) make(implementation string) error {
@@ -120,7 +124,6 @@ func (t *tunnel) make(implementation string) error {
 		log.Printf("gluetun: wireguard-go has ended: %v", err)
 		writer.Close()
 		close(t.exited)
-		t.end() // the interface ends with its daemon
 	}()
 	socket := filepath.Join("/var/run/wireguard", t.iface+".sock")
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -141,7 +144,7 @@ func (t *tunnel) configure(s gluetunSettings, ipv6 bool) error {
 	if err := run("ip", "link", "set", t.iface, "mtu", strconv.Itoa(s.mtu)); err != nil {
 		return err
 	}
-	for _, p := range withoutIPv6(s.addresses, ipv6) {
+	for _, p := range s.addresses {
 		if err := run("ip", ipFamily(p.Addr()), "address", "add", p.String(), "dev", t.iface); err != nil {
 			return err
 		}
@@ -171,28 +174,8 @@ func (t *tunnel) configure(s gluetunSettings, ipv6 bool) error {
 	return nil
 }
 
-// watch sees the interface being taken away by another hand.
-func (t *tunnel) watch() {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-t.stop:
-			return
-		case <-t.ended:
-			return
-		case <-tick.C:
-			if !linkExists(t.iface) {
-				t.end()
-				return
-			}
-		}
-	}
-}
-
 // close removes rules, interface and daemon. The firewall is not touched.
 func (t *tunnel) close() error {
-	close(t.stop)
 	var problems []error
 	for _, rule := range t.rules {
 		problems = append(problems, run("ip", rule...))

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,8 +36,14 @@ type jellyfinNetwork struct {
 	KnownProxies     []string `xml:"KnownProxies>string"`
 }
 
+const (
+	jellyfinSetup   = 3 * time.Second   // the real server migrates its database meanwhile
+	jellyfinMinFree = uint64(1<<31) - 1 // bytes, each of its folders
+)
+
 type jellyfin struct {
 	standIn
+	setup    time.Duration
 	system   jellyfinSystem
 	serverID string
 	baseURL  string
@@ -107,8 +114,20 @@ func parseProxies(entries []string) ([]netip.Prefix, error) {
 	return known, nil
 }
 
+// checkFree is the real server's check at each start.
+func checkFree(dir string, needed uint64) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return err
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < needed {
+		return fmt.Errorf("the path `%s` has insufficient free space: %d MiB, needed are %d MiB", dir, free>>20, (needed+1)>>20)
+	}
+	return nil
+}
+
 func newJellyfin(s standIn, dataDir, configDir, cacheDir string) (*jellyfin, error) {
-	j := &jellyfin{standIn: s, started: time.Now()}
+	j := &jellyfin{standIn: s, setup: jellyfinSetup, started: time.Now()}
 	for _, dir := range []string{dataDir, cacheDir, configDir, filepath.Join(dataDir, "data")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("cannot make %s: %w: mount a volume that uid %d may write", dir, err, os.Getuid())
@@ -167,11 +186,11 @@ func (j *jellyfin) client(r *http.Request) string {
 
 func (j *jellyfin) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+	route(mux, "/health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprint(w, "Healthy")
 	})
-	mux.HandleFunc("GET /System/Info/Public", func(w http.ResponseWriter, r *http.Request) {
+	route(mux, "GET /system/info/public", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{
 			"LocalAddress":           "http://" + r.Host + j.baseURL,
 			"ServerName":             j.system.ServerName,
@@ -187,7 +206,7 @@ func (j *jellyfin) handler() http.Handler {
 		http.Redirect(w, r, j.baseURL+"/web/", http.StatusFound)
 	})
 	if j.system.EnableMetrics {
-		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		route(mux, "/metrics", func(w http.ResponseWriter, _ *http.Request) {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -197,21 +216,49 @@ func (j *jellyfin) handler() http.Handler {
 				"# TYPE process_working_set_bytes gauge\nprocess_working_set_bytes %d\n", j.started.Unix(), m.Sys)
 		})
 	}
+	// Every path is served below the prefixes of the servers that it comes from, too.
 	logged := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/health" && r.URL.Path != "/metrics" {
 			log.Printf("jellyfin: %s %q from %s", r.Method, r.URL.Path, j.client(r))
 		}
+		for _, prefix := range []string{"/emby", "/mediabrowser"} {
+			if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok {
+				r.URL.Path = "/" + strings.TrimPrefix(rest, "/")
+				break
+			}
+		}
 		mux.ServeHTTP(w, r)
 	})
 	if j.baseURL == "" {
-		return logged
+		return anyCase(j.settingUp(logged))
 	}
 	based := http.NewServeMux()
-	based.Handle(j.baseURL+"/", http.StripPrefix(j.baseURL, logged))
+	base := strings.ToLower(j.baseURL)
+	based.Handle(base+"/", http.StripPrefix(base, logged))
 	based.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if strings.TrimSuffix(r.URL.Path, "/") == "/health" {
+			http.Redirect(w, r, j.baseURL+"/health", http.StatusFound)
+			return
+		}
 		http.Redirect(w, r, j.baseURL+"/", http.StatusFound)
 	})
-	return based
+	return anyCase(j.settingUp(based))
+}
+
+// settingUp is the server that answers while the real one migrates: its health has status 200, and says Degraded.
+func (j *jellyfin) settingUp(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case time.Since(j.started) >= j.setup:
+			next.ServeHTTP(w, r)
+		case strings.TrimSuffix(r.URL.Path, "/") == "/health":
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(w, "Degraded")
+		default:
+			w.Header().Set("Retry-After", "005")
+			http.Error(w, "STAND-IN for jellyfin: it is starting", http.StatusServiceUnavailable)
+		}
+	})
 }
 
 func runJellyfin(ctx context.Context, s standIn, _ []string) error {
@@ -221,6 +268,11 @@ func runJellyfin(ctx context.Context, s standIn, _ []string) error {
 		envOr("JELLYFIN_CACHE_DIR", "/cache"))
 	if err != nil {
 		return err
+	}
+	for _, dir := range []string{filepath.Join(dataDir, "data"), envOr("JELLYFIN_CACHE_DIR", "/cache"), dataDir} {
+		if err := checkFree(dir, jellyfinMinFree); err != nil {
+			return err
+		}
 	}
 	return s.serve(ctx, ":"+strconv.Itoa(j.port), j.handler(), 5*time.Second)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func makeJellyfin(t *testing.T, dir string) *jellyfin {
@@ -14,7 +15,44 @@ func makeJellyfin(t *testing.T, dir string) *jellyfin {
 	if err != nil {
 		t.Fatal(err)
 	}
+	j.setup = 0
 	return j
+}
+
+func TestJellyfinStarts(t *testing.T) {
+	dir := t.TempDir()
+	j := makeJellyfin(t, dir)
+	j.setup = time.Hour
+	h := j.handler()
+	if w := get(t, j.standIn, h, "GET", "/Health/", ""); w.Code != 200 || w.Body.String() != "Degraded" {
+		t.Errorf("/health: %d %q", w.Code, w.Body)
+	}
+	if w := get(t, j.standIn, h, "GET", "/System/Info/Public", ""); w.Code != 503 || w.Header().Get("Retry-After") != "005" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	wantError(t, checkFree(dir, 1<<62), dir, "insufficient free space")
+	if err := checkFree(dir, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// As ASP.NET, and below the prefixes that 10.11 still has.
+func TestJellyfinPaths(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "config", "system.xml"), "<ServerConfiguration><EnableMetrics>true</EnableMetrics></ServerConfiguration>")
+	j := makeJellyfin(t, dir)
+	h := j.handler()
+	for _, path := range []string{"/metrics", "/Metrics", "/METRICS/", "/emby/metrics", "/MediaBrowser/Metrics", "/%6detrics"} {
+		if w := get(t, j.standIn, h, "GET", path, ""); w.Code != 200 || !strings.Contains(w.Body.String(), "nexus_stand_in") {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	if w := get(t, j.standIn, h, "GET", "/Emby/Health", ""); w.Body.String() != "Healthy" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	for _, path := range []string{"/metrics/x", "/emby/emby/metrics", "/metrics;x", "/metric"} {
+		wantCode(t, get(t, j.standIn, h, "GET", path, ""), 404)
+	}
 }
 
 func TestJellyfinDefaults(t *testing.T) {

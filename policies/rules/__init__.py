@@ -4,7 +4,19 @@ from typing import Final
 
 from pulumi_policy import Policy
 
-from policies.rules import data, environments, hardening, images, networks, platform, resources, secrets, sockets, vpn
+from policies.rules import (
+    data,
+    environments,
+    hardening,
+    images,
+    networks,
+    platform,
+    resources,
+    review,
+    secrets,
+    sockets,
+    vpn,
+)
 from policies.rules.rule import Rule
 
 FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
@@ -18,6 +30,7 @@ FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
     "environments": environments.RULES,
     "vpn": vpn.RULES,
     "platform": platform.RULES,
+    "review": review.RULES,
 }
 
 RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in FAMILIES.values() for rule in rules)

@@ -22,7 +22,7 @@ from pulumi_policy import Severity
 from policies.rules.configuration import Setting, files, settings, switched_off, switched_on, texts
 from policies.rules.props import COMMANDS, Path
 from policies.rules.references import Reference, parse
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, texts_setting
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, in_development, texts_setting
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     DEVELOPMENT: texts_setting(
@@ -35,7 +35,7 @@ def _elsewhere(judge: Judge) -> Judge:
     """`judge` for the stacks on which somebody depends."""
 
     def judged(resource: Resource, config: Config) -> Iterator[Finding]:
-        if resource.stack not in texts(config.get(DEVELOPMENT)):
+        if not in_development(resource.stack, config):
             yield from judge(resource, config)
 
     return judged

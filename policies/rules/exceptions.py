@@ -1,7 +1,7 @@
-"""Exceptions: what a rule lets pass for one resource, why, and until when.
+"""Exceptions: what a rule lets pass for one resource, why, and by when somebody looks at that again.
 
 They are lines of policies/config.yaml and reach a rule by its configuration, so that the engine checks them against
-the schema here. An exception that has ended is none: the violation is reported, and says so.
+the schema here. One whose day has passed still holds: see rules/review.py.
 """
 
 import re
@@ -15,7 +15,7 @@ from policies.rules.references import is_id, parse
 
 SCHEMA: Final[dict[str, Any]] = {
     "type": "array",
-    "description": "Resources that this rule lets pass, each with a reason and a last day.",
+    "description": "Resources that this rule lets pass, each with a reason and the day of its next review.",
     "default": [],
     "items": {
         "type": "object",
@@ -36,13 +36,14 @@ SCHEMA: Final[dict[str, Any]] = {
             "value": {
                 "type": "string",
                 "minLength": 1,
-                "description": "Only for this value where the rule tells values apart: a capability, a host path.",
+                "description": "Only for this value where the rule tells values apart: a capability, a host path, "
+                "with * for any text.",
             },
             "reason": {"type": "string", "minLength": 10},
             "until": {
                 "type": "string",
                 "pattern": r"^\d{4}-\d{2}-\d{2}$",
-                "description": "The last day on which it holds, such as 2027-06-30.",
+                "description": "The day by which it is reviewed again, such as 2027-06-30.",
             },
         },
     },
@@ -57,7 +58,7 @@ class PolicyException:
 
     `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is judged
     where the image is written as a reference; an image id says nothing about a repository. `value` narrows it to one
-    value where the rule tells values apart (`Finding.value`), such as a capability.
+    value where the rule tells values apart (`Finding.value`), such as a capability; `*` in it is any text.
     """
 
     resource: str
@@ -67,17 +68,17 @@ class PolicyException:
     image: str = ""
     value: str = ""
 
-    def ended(self, today: date) -> bool:
-        """Whether its last day is past."""
-        return today > self.until
-
     def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:
         """Whether it is about the property at `path` of the resource of that logical name and these inputs."""
-        if name != self.resource or (self.value and self.value != value):
+        if name != self.resource or (self.value and not _fits(self.value, value)):
             return False
         if self.image and not _runs(self.image, props.get("image")):
             return False
         return _below(_parts(self.only), path)
+
+
+def _fits(pattern: str, value: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value) is not None
 
 
 def _parts(only: str) -> Path:

@@ -15,7 +15,18 @@ from policies.rules.configuration import texts
 from policies.rules.containers import items, specs, table
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import Reference, is_id, parse
-from policies.rules.rule import DEVELOPMENT, EXCUSED, Config, Finding, Judge, Resource, Rule, Stack, texts_setting
+from policies.rules.rule import (
+    DEVELOPMENT,
+    EXCUSED,
+    Config,
+    Finding,
+    Judge,
+    Resource,
+    Rule,
+    Stack,
+    in_development,
+    texts_setting,
+)
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
@@ -61,7 +72,7 @@ def _registry(reference: Reference, resource: Resource, config: Config) -> Itera
     if reference.registry in allowed:
         return
     # The lab serves its images on loopback, and only stacks of development may run them.
-    if resource.stack in items(config.get(DEVELOPMENT)) and _LOOPBACK.fullmatch(reference.registry):
+    if in_development(resource.stack, config) and _LOOPBACK.fullmatch(reference.registry):
         return
     yield (
         "comes from a registry that is not on the list",

@@ -13,10 +13,13 @@ from typing import Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, known, number, on, table
+from policies.rules.containers import items, known, number, on, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
+from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
+_INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
+_ICC: Final = "com.docker.network.bridge.enable_icc"
+_NEEDED: Final = {_INHIBIT: "true", _ICC: "false"}
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 
 
@@ -41,7 +44,6 @@ def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
-    development = resource.stack in texts(config.get(DEVELOPMENT))
     allowed = {number(one) for one in items(config.get("ports"))}
     published = list(_published(resource))
     numbers = {number(port.get(key)) for _, port in published for key in ("external", "publishedPort")} - {None}
@@ -49,7 +51,7 @@ def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=published[-1][0],
             problem="is one port more than there are on the list",
-            remedy="Publish 80 and 443 alone",
+            remedy="Publish no more than that",
         )
     for path, port in published:
         key = "publishedPort" if resource.kind == "Service" else "external"
@@ -62,11 +64,11 @@ def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
             if value is None or not known(value):
                 continue
             found = number(value)
-            if found not in allowed and not (development and found is not None and found >= 1024):
+            if found not in allowed and not (found is not None and found >= 1024):
                 yield Finding(
                     path=(*path, key),
-                    problem="is a port of the host that is not on the list",
-                    remedy="Publish 80 and 443, or change the list in this rule's settings",
+                    problem="is a port of the host below 1024 that is not on the list",
+                    remedy="Publish 80 and 443, or ports from 1024 on",
                 )
         protocol = port.get("protocol", "tcp")
         if known(protocol) and str(protocol).strip().casefold() != "tcp":
@@ -152,15 +154,22 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             )
     if known(props.get("ipamDriver")) and props.get("ipamDriver") not in (None, "", "default"):
         yield Finding(path=("ipamDriver",), problem="is not the engine's own", remedy="Take it out")
+    open_ones = texts(config.get("open"))
+    needed = {} if resource.name in open_ones else {_INHIBIT: "reaches the host at its gateway"}
+    if resource.name in texts(config.get("apart")):
+        needed[_ICC] = "has members that reach one another, and are there for the outside alone"
+    for key, problem in needed.items():
+        value = table(props.get("options")).get(key)
+        if known(props.get("options")) and known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
+            yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
     allowed = texts(config.get("options"))
     for key in table(props.get("options")):
-        if key not in allowed:
+        if key not in allowed and key not in needed:
             yield Finding(
                 path=("options", key),
                 problem="changes how the network is joined to the host and to others",
                 remedy="Take it out, or add it to this rule's settings with a review",
             )
-    open_ones = texts(config.get("open"))
     if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
         yield Finding(
             path=("internal",),
@@ -299,8 +308,11 @@ RULES: Final = (
     ),
     Rule(
         name="published-ports",
-        description="What is published is TCP 80 and 443; on stacks of development also any port from 1024 on.",
-        remediation="Publish 80 and 443, or change the list in this rule's settings.",
+        description=(
+            "What is published is TCP 80 and 443, or as many ports from 1024 on: a second stack of a host, or a host "
+            "whose own page is on 443, needs others, and below 1024 are the host's own services."
+        ),
+        remediation="Publish 80 and 443, or ports from 1024 on.",
         severity=Severity.HIGH,
         judge=_numbers,
         settings={
@@ -308,11 +320,8 @@ RULES: Final = (
                 "type": "array",
                 "items": {"type": "number"},
                 "default": [80, 443],
-                "description": "Ports of the host that may be published.",
+                "description": "Ports of the host below 1024 that may be published, and how many at all.",
             },
-            DEVELOPMENT: texts_setting(
-                "Stacks that may publish any port from 1024 on: that key of policies/config.yaml.", []
-            ),
         },
         benchmarks=("CIS 5.8", "CIS 5.9"),
     ),
@@ -334,12 +343,13 @@ RULES: Final = (
     ),
     Rule(
         name="internal-network",
-        description="A network is a bridge without a way out, but for the few that are meant to have one.",
-        remediation="Set `internal`, driver bridge and an address range; take attachable, ingress and ipv6 out.",
+        description="A network is a bridge that leads neither out nor to the host, but for the few meant to.",
+        remediation="Set `internal`, inhibit_ipv4, driver bridge and a range; take attachable, ingress and ipv6 out.",
         severity=Severity.HIGH,
         judge=_network,
         settings={
             "open": texts_setting("Logical names of the networks that are meant to have a way out."),
+            "apart": texts_setting("Logical names of those whose members must not reach one another."),
             "options": texts_setting("Options of the bridge driver that a network may have."),
         },
         benchmarks=("OWASP 5",),

@@ -6,7 +6,7 @@ every rule. What one rule forbids does not belong here.
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Self, TypeVar, cast
 
 from pulumi_policy import (
@@ -31,10 +31,14 @@ DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
 
 DEVELOPMENT: Final = "development-stacks"
-"""The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml."""
+"""The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml: names of
+stacks, where `*` stands for any characters."""
 
 EXCUSED: Final = "excused"
 """The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
+
+REVIEWS: Final = "reviews"
+"""The setting of the rule that looks after the days of exceptions: those of policies/config.yaml."""
 
 T = TypeVar("T")
 
@@ -45,6 +49,13 @@ Config = Mapping[str, Value]
 def texts_setting(description: str, default: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON schema of a setting that is a list of texts."""
     return {"type": "array", "items": {"type": "string"}, "default": list(default), "description": description}
+
+
+def in_development(stack: str, config: Config) -> bool:
+    """Whether a rule's configuration counts the stack of that name among those of development."""
+    given = config.get(DEVELOPMENT)
+    patterns = given if isinstance(given, list) else []
+    return any(fnmatchcase(stack, one) for one in patterns if isinstance(one, str))
 
 
 class _Once:
@@ -124,14 +135,11 @@ class Verdict:
     resource: Resource | None
     finding: Finding
     exception: PolicyException | None
-    today: date
 
     @property
     def refused(self) -> bool:
         """Whether it is a violation."""
-        if self.exception is None or not self.finding.excusable:
-            return True
-        return self.exception.ended(self.today)
+        return self.exception is None or not self.finding.excusable
 
     @property
     def message(self) -> str:
@@ -140,11 +148,7 @@ class Verdict:
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
         where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
         text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.remedy}"])
-        if self.exception is None:
-            return text
-        if not finding.excusable:
-            return f"{text}. Its exception does not go that far"
-        return f"{text}. Its exception ended on {self.exception.until}: see policies/config.yaml"
+        return text if self.exception is None else f"{text}. Its exception does not go that far"
 
 
 Judge = Callable[[Resource, Config], Iterable[Finding]]
@@ -187,22 +191,22 @@ class Rule:
         """The schema of the rule's whole configuration."""
         return PolicyConfigSchema(properties={**self.settings, "exceptions": exceptions.SCHEMA})
 
-    def verdicts(self, stack: Stack, config: Config, today: date | None = None) -> Iterator[Verdict]:
-        """What the rule says of a whole stack, the excused included, each place once. `today` is for tests."""
+    def verdicts(self, stack: Stack, config: Config) -> Iterator[Verdict]:
+        """What the rule says of a whole stack, the excused included, each place once."""
         whole = self._with_defaults(config)
         if self.judge is not None:
             for resource in stack.resources:
                 if resource.type.startswith(self.types):
-                    yield from self._excused(self.judge(resource, whole), resource, config, today)
+                    yield from self._excused(self.judge(resource, whole), resource, config)
         if self.judge_stack is not None:
-            yield from self._excused(self.judge_stack(stack, whole), None, config, today)
+            yield from self._excused(self.judge_stack(stack, whole), None, config)
 
-    def mend(self, resource: Resource, config: Config, today: date | None = None) -> Mapping[str, Value]:
-        """The properties that the remedy changes in a resource with a violation. `today` is for tests."""
+    def mend(self, resource: Resource, config: Config) -> Mapping[str, Value]:
+        """The properties that the remedy changes in a resource with a violation."""
         if self.remedy is None or self.judge is None:
             return {}
         alone = Stack(name=resource.stack, resources=(resource,))
-        if not any(one.refused for one in self.verdicts(alone, config, today)):
+        if not any(one.refused for one in self.verdicts(alone, config)):
             return {}
         return self.remedy(resource, self._with_defaults(config))
 
@@ -256,10 +260,7 @@ class Rule:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
         return {**defaults, **config}
 
-    def _excused(
-        self, findings: Iterable[Finding], resource: Resource | None, config: Config, today: date | None
-    ) -> Iterator[Verdict]:
-        today = today or datetime.now(UTC).date()
+    def _excused(self, findings: Iterable[Finding], resource: Resource | None, config: Config) -> Iterator[Verdict]:
         told: set[tuple[str, Path]] = set()
         for finding in findings:
             about = finding.resource or resource
@@ -272,14 +273,13 @@ class Rule:
                 resource=about,
                 finding=finding,
                 exception=_longest(exceptions.exceptions(config), about, finding),
-                today=today,
             )
 
 
 def _longest(
     allowed: Sequence[PolicyException], resource: Resource | None, finding: Finding
 ) -> PolicyException | None:
-    """The exception about this place that holds longest."""
+    """The exception about this place whose review is the last to come."""
     if resource is None:
         return None
     found = [one for one in allowed if one.covers(resource.name, resource.props, finding.path, finding.value)]

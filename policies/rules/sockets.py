@@ -546,7 +546,7 @@ RULES: Final = (
         remediation=(
             "Remove the bind, mount or volume. What needs the engine's API asks a socket proxy that lets only the "
             "needed calls pass. The proxy binds the socket file itself, read-only, and has an exception in "
-            "policies/config.yaml with a reason and a last day."
+            "policies/config.yaml with a reason and a day of review."
         ),
         severity=Severity.CRITICAL,
         judge=_judge,
@@ -575,7 +575,7 @@ RULES: Final = (
         ),
         remediation=(
             "Remove the variable or argument. For the consumer of a socket proxy, add an exception to "
-            "policies/config.yaml with a reason and a last day."
+            "policies/config.yaml with a reason and a day of review."
         ),
         severity=Severity.CRITICAL,
         judge=_judge_address,

@@ -22,7 +22,7 @@ from policies.rules.configuration import Setting, files, member, settings, switc
 from policies.rules.containers import Mounted, items, mounts, specs, text_of
 from policies.rules.props import ENVIRONMENT, UNKNOWN, Path, Value, canonical
 from policies.rules.references import parse
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, texts_setting
+from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, in_development, texts_setting
 
 IMAGES: Final = ("qmcgaw/gluetun", "qdm12/gluetun")
 OWN_PROGRAM: Final = "/gluetun-entrypoint"
@@ -258,7 +258,7 @@ def _seed_of(gateway: str) -> str:
 def _unmet(
     demands: Sequence[_Demand], given: Sequence[Setting], resource: Resource, config: Config
 ) -> Iterator[Finding]:
-    developed = resource.stack in texts(config.get(DEVELOPMENT))
+    developed = in_development(resource.stack, config)
     for setting in given:
         name = canonical(setting.name)
         for demand in demands:
@@ -297,7 +297,7 @@ _OPTIONS: Final = frozenset(
     {
         *("-i", "-o", "-s", "-d", "-p", "-m", "--in-interface", "--out-interface", "--source", "--destination"),
         *("--protocol", "--match", "--sport", "--dport", "--sports", "--dports", "--state", "--ctstate"),
-        *("--uid-owner", "--gid-owner", "--reject-with"),
+        *("--uid-owner", "--gid-owner", "--reject-with", "--src-type", "--limit-iface-out"),
     }
 )
 _ADD: Final = frozenset({"-I", "-A", "--insert", "--append"})

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not paths.stack(given.stack).exists() and not given.stack_file:
         raise UserError(f"stack {given.stack} is not up; run `make up STACK={given.stack}` first")
     engine = open_stack(paths, given.stack, given.stack_file)
-    client = dockerhost.connect(stack.settings(engine.files).docker.host)
+    client = dockerhost.connect(stack.settings(engine.files).docker)
     if why := unready(engine.state(), dockerhost.look(client, given.stack).containers):
         raise UserError(f"stack {given.stack} {why}; run `make up STACK={given.stack}` first")
     say(f"bench: stack {given.stack}, {', '.join(parts)}, {given.runs} round(s)")

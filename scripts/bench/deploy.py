@@ -32,8 +32,9 @@ from scripts.console import UserError, say
 from scripts.engine import Engine, open_stack
 from scripts.paths import Paths
 
-NAME: Final = "bench-scratch"
-"""The stack of its own. Whatever carries this name on the Docker host is removed, before and after."""
+NAME: Final = "bench-dev"
+"""The stack of its own, by its name one of development (policies/config.yaml).
+Whatever carries this name on the Docker host is removed, before and after."""
 
 DIRECT: Final = "Docker API"
 OURS: Final = "NEXUS"
@@ -126,7 +127,7 @@ def _scratch(engine: Engine) -> Iterator[tuple[Engine, docker.DockerClient]]:
             f"{engine.paths.stack(NAME)}: you have a stack of the name that the benchmark uses; rename it"
         )
     settings = stack.settings(engine.files)
-    client = dockerhost.connect(settings.docker.host)
+    client = dockerhost.connect(settings.docker)
     remove(client)
     with ExitStack() as last:
         state = Path(last.enter_context(tempfile.TemporaryDirectory(prefix="nexus-bench-")))  # mode 0700

@@ -108,7 +108,7 @@ def _contenders(engine: Engine, export: Mapping[str, Json], scratch: Path) -> It
 
 def _project(engine: Engine, folder: Path, name: str) -> None:
     """The files of a Pulumi project that is run as ours is, with our stack's encryption and no configuration."""
-    runtime = stack.read(engine.paths.root / "Pulumi.yaml")["runtime"]
+    runtime = stack.project(engine.paths.root)["runtime"]
     if isinstance(runtime, dict) and isinstance(options := runtime.get("options"), dict) and "virtualenv" in options:
         place = str(engine.paths.root / str(options["virtualenv"]))
         runtime = {**runtime, "options": {**options, "virtualenv": place}}

@@ -18,7 +18,7 @@ from typing import Final
 from policies.rules import RULES
 from scripts.report.events import FAILED, Change, Preview, Remediation, Violation, at, parts
 from scripts.report.guard import losses, stateful
-from scripts.report.masking import masked, masked_text
+from scripts.report.masking import beside, masked, masked_text
 from scripts.wire import Json
 
 LIMIT: Final = 65_000
@@ -227,6 +227,7 @@ def _details(one: Change) -> str:
 def _diff(one: Change) -> list[str]:
     # Masked as a whole: what a value is may be said beside it, as in {label, value} or after a flag.
     old, new = masked(one.old), masked(one.new)
+    old, new = beside(old, new), beside(new, old)
     if one.op == "create":
         found = sorted(new.items()) if isinstance(new, dict) else []
         return [f"+ {_path(key)}: {_window(_written(value), 0)}" for key, value in found]

@@ -8,6 +8,8 @@ they leave a doubt the whole text is hidden. What does not belong here: what a c
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -47,6 +49,71 @@ def masked_text(text: str, name: str = "") -> str:
     if "\n" in text:
         return _lines(text)
     return _line(text) if _secret(text) else text
+
+
+def beside(value: Json, other: Json) -> Json:
+    """A value, masked already, with a mask also where `other`, the same property on the other side, has one.
+
+    What becomes a secret was the same value a moment ago, or looks like it. Where it cannot be told which part the
+    mask stands for, everything goes that is not on the other side as well.
+    """
+    if value is None or value == other or not _has_mask(other):
+        return value
+    if isinstance(value, dict) and isinstance(other, dict):
+        return {key: beside(member, other.get(key)) for key, member in value.items()}
+    if isinstance(value, list) and isinstance(other, list):
+        return _beside_list(value, other)
+    if isinstance(value, str) and isinstance(other, str):
+        return _beside_lines(value.split("\n"), other.split("\n"))
+    return MASK
+
+
+def _beside_list(value: list[Json], other: list[Json]) -> Json:
+    more = _more_masks(value, other)
+    shown: list[Json] = []
+    for index, member in enumerate(value):
+        partner = other[index] if index < len(other) else None
+        if isinstance(member, dict):
+            same = (one for one in other if isinstance(one, dict) and _called(one) == _called(member) is not None)
+            partner = next(same, partner)
+        elif more and member not in other and not _has_mask(partner):
+            partner = MASK
+        shown.append(beside(member, partner))
+    return shown
+
+
+def _beside_lines(lines: list[str], others: list[str]) -> str:
+    """Only the lines in the place of which the other side has masked ones, and lines that it has in no place."""
+    blocks = SequenceMatcher(None, lines, others, autojunk=False).get_opcodes()
+    moved = any(tag == "insert" and _has_mask(list(others[begin:end])) for tag, _, _, begin, end in blocks)
+    shown = list(lines)
+    for tag, start, stop, begin, end in blocks:
+        if (tag == "replace" and _more_masks(lines[start:stop], others[begin:end])) or (tag == "delete" and moved):
+            shown[start:stop] = [_beside_line(line, others) for line in lines[start:stop]]
+    return "\n".join(shown)
+
+
+def _beside_line(line: str, others: Sequence[str]) -> str:
+    """A line with the mask where one of the others has it behind the same beginning; else nothing but the mask."""
+    starts = (one.partition(MASK)[0] for one in others if MASK in one)
+    return max((start for start in starts if line.startswith(start)), key=len, default="") + MASK
+
+
+def _more_masks(value: Sequence[Json], other: Sequence[Json]) -> bool:
+    """Whether more members of `other` are masked: one that is so on both sides was a secret before."""
+    return sum(map(_has_mask, other)) > sum(map(_has_mask, value))
+
+
+def _has_mask(value: Json) -> bool:
+    if isinstance(value, str):
+        return MASK in value
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(_has_mask, members))
+
+
+def _called(value: dict[str, Json]) -> Json:
+    """What tells members of a list apart: an uploaded file is called by its path."""
+    return next((value[key] for key in ("label", "name", "key", "file", "target") if key in value), None)
 
 
 def _table(value: dict[str, Json], name: str) -> Json:

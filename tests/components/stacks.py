@@ -14,11 +14,11 @@ from unittest import mock
 import pytest
 import yaml
 
-from components import host, networks, secrets
+from components import host, networks, reach, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import EmbeddedVpn, Settings
+from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -29,26 +29,32 @@ EMBEDDED: Final[Mapping[str, Json]] = {"nexus:vpn": {"type": "embedded"}}
 
 def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
-    return {f"nexus:{key}": f"given-{key}-9d1f60c2" for key in ("tls-certificate", "tls-key", *keys)}
+    sample = {one.key: one.sample for one in SECRET_KEYS}
+    return {
+        f"nexus:{key}": sample[key].format(f"given{key}9d1f60c2".replace("-", ""))
+        for key in ("tls-certificate", "tls-key", *keys)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A stack's configuration: plain settings as parsed from the stack file, and its secrets."""
+    """A stack's configuration: plain settings as parsed from the stack file, its secrets, and what the engine says of
+    itself where it is asked."""
 
     config: Mapping[str, Json]
     secrets: Mapping[str, str] = field(default_factory=given)
+    engine: host.Engine | None = None
 
 
 def stack_file(stack: str) -> dict[str, Json]:
-    """The settings in a stack file of the checkout."""
-    loaded: dict[str, Json] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return loaded
+    """The settings in a stack file of the checkout, with examples in a template's open places."""
+    return filled(yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"])
 
 
 CHOICES: Final[Mapping[str, Choice]] = {
     "dev": Choice(config=stack_file("dev")),
     "prod": Choice(config=stack_file("prod"), secrets=given("wireguard-private-key", "alert-webhook-url")),
+    "staging": Choice(config=stack_file("staging"), secrets=given("wireguard-private-key", "alert-webhook-url")),
     "dri": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "dri", "render-gid": 993}}}),
     "nvidia": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "nvidia", "gpus": "device=0,2"}}}),
     "wireguard-custom": Choice(
@@ -59,6 +65,7 @@ CHOICES: Final[Mapping[str, Choice]] = {
                 "addresses": "10.64.0.2/32",
                 "endpoint-ip": "198.51.100.7",
                 "endpoint-port": 51820,
+                "health-target": "10.64.0.1:9998",
                 "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
             }
         },
@@ -66,14 +73,22 @@ CHOICES: Final[Mapping[str, Choice]] = {
     ),
     "wireguard-mullvad": Choice(
         config={
-            "nexus:vpn": {"type": "wireguard", "provider": "mullvad", "countries": ["Sweden", "New Zealand"]},
+            "nexus:vpn": {
+                "type": "wireguard",
+                "provider": "mullvad",
+                "addresses": "10.64.0.2/32",
+                "countries": ["Sweden", "New Zealand"],
+            },
             "nexus:monitoring": {"receiver": {"type": "webhook"}},
         },
         secrets=given("wireguard-private-key", "alert-webhook-url"),
     ),
     "openvpn": Choice(
-        config={"nexus:vpn": {"type": "openvpn", "provider": "private internet access", "countries": ["Japan"]}},
+        config={"nexus:vpn": {"type": "openvpn", "provider": "hidemyass", "countries": ["Japan"]}},
         secrets=given("openvpn-user", "openvpn-password"),
+    ),
+    "openvpn-custom": Choice(
+        config={"nexus:vpn": {"type": "openvpn", "provider": "custom"}}, secrets=given("openvpn-config")
     ),
     "email": Choice(
         config={
@@ -98,7 +113,28 @@ CHOICES: Final[Mapping[str, Choice]] = {
         }
     ),
     "mirror": Choice(config={**EMBEDDED, "nexus:images": {"mirror": "registry.lan:5000/cache"}}),
-    "containerd": Choice(config={**EMBEDDED, "nexus:docker": {"image-store": "containerd"}}),
+    "containerd": Choice(
+        config=EMBEDDED,
+        engine=host.Engine(
+            version="29.0.0",
+            storage_driver="overlayfs",
+            cgroup_version="2",
+            root=Path("/var/lib/docker"),
+            cpus=4,
+            containerd_images=True,
+        ),
+    ),
+    "rootless": Choice(
+        config={**EMBEDDED, "nexus:docker": {"host": "unix:///run/user/1000/docker.sock", "socket-gid": 0}},
+        engine=host.Engine(
+            version="28.5.2",
+            storage_driver="fuse-overlayfs",
+            cgroup_version="2",
+            root=Path("/home/nexus/.local/share/docker"),
+            cpus=4,
+            rootless=True,
+        ),
+    ),
     "remote": Choice(
         config={
             **EMBEDDED,
@@ -116,11 +152,12 @@ CHOICES: Final[Mapping[str, Choice]] = {
 
 
 def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Recorder:
-    """Runs the project's own __main__.py with these settings, on a host about which nothing is known."""
-    unknown = host.HostFacts(stack=stack, local=False)
+    """Runs the project's own __main__.py with these settings, on a host about which nothing else is known."""
+    unknown = host.HostFacts(stack=stack, local=False, engine=choice.engine)
     with (
         configuration(choice.config, choice.secrets),
         mock.patch.object(host, "gather", return_value=unknown),
+        mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
         mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
@@ -132,9 +169,9 @@ _read_gid = host.socket_gid
 _hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
 
 
-def _socket_gid(settings: Settings) -> int:
+def _socket_gid(settings: Settings, engine: host.Engine) -> int:
     """The setting, or a number where the real function would look at this machine's own socket."""
-    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings)
+    return SOCKET_GID if settings.docker.socket_gid is None else _read_gid(settings, engine)
 
 
 @functools.cache

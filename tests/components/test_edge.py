@@ -15,7 +15,7 @@ import yaml
 from components import edge
 from components.service import Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
-from tests.components.stacks import CHOICES, GOOD, add_to_table, built, declare
+from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, add_to_table, build, built, declare
 
 SIGN_IN = {
     "jellyfin": False,
@@ -37,8 +37,8 @@ BACKENDS = {
 }
 
 RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
-    "jellyfin": "Host(`jellyfin.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/health`)",
-    "grafana": "Host(`grafana.localhost`) && !PathPrefix(`/metrics`)",
+    "jellyfin": "Host(`jellyfin.localhost`) && !PathRegexp(`(?i)^(/emby|/mediabrowser)?(/metrics|/health)`)",
+    "grafana": "Host(`grafana.localhost`) && !PathRegexp(`(?i)^(/metrics)`)",
 }
 
 
@@ -102,7 +102,35 @@ class TestRoutes:
     def test_hidden_paths_are_not_routed(self) -> None:
         (router,) = routes(("sonarr", page(hidden=["/metrics", "/debug"])))["http"]["routers"].values()
         assert isinstance(router, dict)
-        assert router["rule"] == "Host(`newcomer.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/debug`)"
+        assert router["rule"] == "Host(`newcomer.localhost`) && !PathRegexp(`(?i)^(/metrics|/debug)`)"
+
+    @pytest.mark.parametrize(
+        ("app", "path", "hidden"),
+        [
+            ("jellyfin", "/metrics", True),
+            ("jellyfin", "/Metrics", True),
+            ("jellyfin", "/METRICS/", True),
+            ("jellyfin", "/hEALTH", True),
+            ("jellyfin", "/emby/metrics", True),
+            ("jellyfin", "/EMBY/Health", True),
+            ("jellyfin", "/MediaBrowser/Metrics", True),
+            ("jellyfin", "/metrics;x", True),
+            ("jellyfin", "/", False),
+            ("jellyfin", "/emby/System/Info/Public", False),
+            ("jellyfin", "/Artists/HEALTH", False),
+            ("jellyfin", "/web/metrics.js", False),
+            ("grafana", "/Metrics", True),
+            ("grafana", "/metrics/plugins/prometheus", True),
+            ("grafana", "/d/metrics", False),
+        ],
+    )
+    def test_a_hidden_path_is_hidden_in_every_spelling(self, app: str, path: str, hidden: bool) -> None:
+        """By the regular expression itself, which Traefik looks for anywhere in a path that it has cleaned."""
+        rule = yaml.safe_load(built("dev").seed("traefik").files["/run/config/routes.yml"])["http"]["routers"][app][
+            "rule"
+        ]
+        (expression,) = re.findall(r"!PathRegexp\(`([^`]*)`\)", rule)
+        assert (re.search(expression, path) is not None) is hidden
 
     def test_names_are_of_the_domain(self) -> None:
         made = routes(("sonarr", page("tv")), settings=Edge(domain="media.example.org"))
@@ -209,6 +237,17 @@ class TestOfAStack:
         }
         assert entry_points.keys() == {"web", "websecure", "status"}
 
+    def test_a_long_request_and_a_long_answer_are_let_finish(self, choice: str) -> None:
+        entry_points = self.files(choice)[1]["entryPoints"]
+        assert isinstance(entry_points, dict)
+        # Traefik's own are 60 s for a request, none for an answer, 180 s for an idle connection.
+        assert entry_points["websecure"]["transport"] == {
+            "respondingTimeouts": {"readTimeout": "30m", "writeTimeout": "0s", "idleTimeout": "3m"}
+        }
+
+    def test_the_access_log_has_no_path(self, choice: str) -> None:
+        assert self.files(choice)[1]["accessLog"] == {"format": "json", "fields": {"names": {"RequestPath": "drop"}}}
+
     def test_reads_one_file_and_asks_nobody(self, choice: str) -> None:
         static = self.files(choice)[1]
         assert static["providers"] == {"file": {"filename": "/run/config/routes.yml", "watch": False}}
@@ -250,6 +289,18 @@ class TestOfAStack:
             if item["name"] == "nexus-test-apps"
         )
         assert trusted(built(choice).seed("jellyfin").files["/run/config/network.xml"]) == [edges]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
+    seed = build(Choice(config=EMBEDDED) if own else Choice(config=EMBEDDED, secrets={})).seed("traefik")
+    given = yaml.safe_load(seed.files["/run/config/routes.yml"])["tls"]
+    # Traefik refuses to start its default store on files that are not there.
+    assert ("certificates" in given, "stores" in given) == (own, own)
+    assert given["options"] == {"default": {"minVersion": "VersionTLS12", "sniStrict": False}}
+    assert {name for name in seed.files if "tls" in name} == (
+        {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
+    )
 
 
 OLD_PROXIES = """<?xml version="1.0" encoding="utf-8"?>

@@ -15,7 +15,7 @@ from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetwo
 from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
 
 SCRAPED = {
-    "prometheus": "localhost:9090",
+    "prometheus": "prometheus:9090",
     "jellyfin": "jellyfin:8096",
     "node-exporter": "node-exporter:9100",
     "cadvisor": "cadvisor:8080",
@@ -33,6 +33,7 @@ PROBED = {
 UNWATCHED = {
     "vpn": "its health check is the tunnel, and qbittorrent is probed through it",
     "vpn-peer": "exists in dev only",
+    "firewall": "listens nowhere; its health check looks at its rules",
     "cadvisor-socket-proxy": "without it cAdvisor names no container",
     "guard": "cAdvisor tells of its health",
     "guard-socket-proxy": "without it the guard is unhealthy",
@@ -65,6 +66,12 @@ def parse(text: str) -> dict[str, Job]:
         )
         for job in jobs
     }
+
+
+def address_of(choice: str, service: str, network: str) -> str:
+    """The fixed address of a service on one of its networks."""
+    attached = {str(item["name"]): item for item in built(choice).service(service).tables("networksAdvanced")}
+    return str(attached[f"nexus-test-{network}"]["ipv4Address"])
 
 
 def jobs(**services: ServiceArgs) -> dict[str, Job]:
@@ -109,7 +116,7 @@ class TestTargets:
     def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "apps", "egress")
         with pytest.raises(
-            ValueError, match=r"components/networks\.py: newcomer has metrics but is not on monitoring"
+            ValueError, match=r"components/networks\.py: newcomer has metrics but shares no network with prometheus"
         ):
             jobs(newcomer=METRICS)
 
@@ -141,6 +148,20 @@ class TestOfAStack:
         assert probes.targets == PROBED
         assert stack.of("Service").keys() - SCRAPED.keys() - PROBED.keys() <= UNWATCHED.keys()
         assert not UNWATCHED.keys() & (SCRAPED.keys() | PROBED.keys())
+
+    @pytest.mark.parametrize(
+        ("service", "network", "port"), [("prometheus", "monitoring", 9090), ("blackbox-exporter", "exporters", 9115)]
+    )
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_what_is_silent_elsewhere_listens_at_its_address(
+        self, choice: str, service: str, network: str, port: int
+    ) -> None:
+        container = built(choice).service(service)
+        listens = f"{address_of(choice, service, network)}:{port}"
+        assert container.texts("command").count(f"--web.listen-address={listens}") == 1
+        asked = container.table("healthcheck")["tests"]
+        assert isinstance(asked, list)
+        assert asked[-1] == f"http://{listens}/-/healthy"
 
     def test_the_probes_module_exists(self) -> None:
         stack = built("dev")
@@ -183,10 +204,42 @@ class TestOfAStack:
         methods = {flag.split("=")[0] for flag in flags if flag.startswith("-allow")}
         assert methods == {"-allowfrom", "-allowGET", "-allowHEAD", "-allowhealthcheck"}
 
-    @pytest.mark.parametrize(("choice", "named"), [("dev", True), ("containerd", False)])
-    def test_cadvisor_reads_layers_where_the_engine_has_them(self, choice: str, named: bool) -> None:
-        layers = "/var/lib/docker/image/overlay2/layerdb"
-        assert (layers in built(choice).service("cadvisor").mounts) is named
+    @pytest.mark.parametrize(
+        ("choice", "layers"),
+        [
+            ("dev", {"/var/lib/docker/image/overlay2/layerdb"}),
+            ("containerd", set()),
+            ("rootless", {"/home/nexus/.local/share/docker/image/fuse-overlayfs/layerdb"}),
+        ],
+    )
+    def test_cadvisor_reads_layers_where_the_engine_has_them(self, choice: str, layers: set[str]) -> None:
+        mounts = built(choice).service("cadvisor").mounts
+        assert {path for path in mounts if path.endswith("/layerdb")} == layers
+        assert all(mounts[path]["source"] == path for path in layers)
+
+    def test_prometheus_names_the_containers_that_cadvisor_does_not(self) -> None:
+        stack = built("containerd")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        rules = jobs["cadvisor"].whole["metric_relabel_configs"]
+        assert isinstance(rules, list)
+        found = {
+            rule["regex"].strip(".*"): (rule["source_labels"], rule["target_label"], rule["replacement"])
+            for rule in rules
+        }
+        # Its own id is not to be had before it is made.
+        assert found == {
+            f"{name}-container-id": (["id"], "name", f"nexus-test-{name}")
+            for name in stack.of("Service").keys() - {"prometheus"}
+        }
+        assert "--raw_cgroup_prefix_whitelist=/docker/,/system.slice/docker-,/user.slice/" in stack.service(
+            "cadvisor"
+        ).texts("command")
+
+    def test_elsewhere_cadvisor_names_them(self) -> None:
+        stack = built("dev")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        assert "metric_relabel_configs" not in jobs["cadvisor"].whole
+        assert not any("raw_cgroup" in flag for flag in stack.service("cadvisor").texts("command"))
 
 
 PROMETHEUS = ROOT / "config" / "prometheus"

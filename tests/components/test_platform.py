@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import json
 import re
 import runpy
@@ -33,6 +34,7 @@ APPS: Final = {
     "blackbox-exporter",
     "cadvisor",
     "cadvisor-socket-proxy",
+    "firewall",
     "guard",
     "guard-socket-proxy",
 }
@@ -196,6 +198,14 @@ class TestMain:
         message, _ = self.refused(CHOICES["dev"])
         assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
 
+    def test_a_defect_shows_where_it_is(self) -> None:
+        with (
+            mock.patch("components.platform.Platform", side_effect=ValueError("a defect")),
+            pytest.raises(ValueError, match="a defect") as caught,
+        ):
+            build(CHOICES["dev"])
+        assert not isinstance(caught.value, SettingsError)
+
 
 class TestGpu:
     def test_none(self) -> None:
@@ -238,6 +248,7 @@ class TestVpn:
                 {
                     "VPN_SERVICE_PROVIDER": "mullvad",
                     "VPN_TYPE": "wireguard",
+                    "WIREGUARD_ADDRESSES": "10.64.0.2/32",
                     "SERVER_COUNTRIES": "Sweden,New Zealand",
                 },
             ),
@@ -255,11 +266,19 @@ class TestVpn:
             (
                 "openvpn",
                 {
-                    "VPN_SERVICE_PROVIDER": "private internet access",
+                    "VPN_SERVICE_PROVIDER": "hidemyass",
                     "VPN_TYPE": "openvpn",
                     "SERVER_COUNTRIES": "Japan",
                     "OPENVPN_USER_SECRETFILE": "/run/secrets/openvpn_user",
                     "OPENVPN_PASSWORD_SECRETFILE": "/run/secrets/openvpn_password",
+                },
+            ),
+            (
+                "openvpn-custom",
+                {
+                    "VPN_SERVICE_PROVIDER": "custom",
+                    "VPN_TYPE": "openvpn",
+                    "OPENVPN_CUSTOM_CONFIG": "/run/secrets/client.ovpn",
                 },
             ),
         ],
@@ -275,6 +294,60 @@ class TestVpn:
         assert env["FIREWALL_INPUT_PORTS"] == built(choice).service("qbittorrent").env["QBT_WEBUI_PORT"]
         assert "FIREWALL_OUTBOUND_SUBNETS" not in env
         assert env.get("FIREWALL", "on") == "on"
+
+    @pytest.mark.parametrize(
+        ("choice", "asked"),
+        [
+            ("dev", {"HEALTH_TARGET_ADDRESSES": "10.13.13.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.13.13.1"}),
+            (
+                "wireguard-custom",
+                {"HEALTH_TARGET_ADDRESSES": "10.64.0.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.64.0.1"},
+            ),
+            ("openvpn-custom", {}),
+            ("prod", {}),
+        ],
+    )
+    def test_what_the_tunnels_health_is_asked_of(self, choice: str, asked: dict[str, str]) -> None:
+        env = built(choice).service("vpn").env
+        assert {name: value for name, value in env.items() if name.startswith("HEALTH_")} == asked
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_the_last_rules_are_the_same_for_every_provider(self, choice: str) -> None:
+        # Also where nobody knows the tunnel's address before it is there.
+        stack = built(choice)
+        pools = {name: str(item.tables("ipamConfigs")[0]["subnet"]) for name, item in stack.of("Network").items()}
+        apps, tunnel = (ipaddress.ip_network(pools[f"network-{name}"]) for name in ("apps", "tunnel"))
+        lines = stack.seed("vpn").files["/iptables/post-rules.txt"].splitlines()
+        assert sorted(line for line in lines if not line.startswith("#")) == sorted(
+            [
+                "iptables -I OUTPUT 1 -o eth+ -m addrtype ! --src-type LOCAL --limit-iface-out -j DROP",
+                "iptables -I OUTPUT 1 -d 127.0.0.11 -j DROP",
+                f"iptables -I OUTPUT 1 -d {apps[1]} -j DROP",
+                f"iptables -I OUTPUT 1 -d {tunnel[1]} -j DROP",
+                f"iptables -I INPUT 1 -i eth+ ! -s {apps} -m conntrack --ctstate NEW -j DROP",
+                "iptables -I INPUT 1 -i eth+ -p tcp ! --dport 8080 -m conntrack --ctstate NEW -j DROP",
+                "iptables -I INPUT 1 -i eth+ ! -p tcp -m conntrack --ctstate NEW -j DROP",
+            ]
+        )
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_no_file_is_empty(self, choice: str) -> None:
+        # The provider refuses an empty upload, when it creates the container.
+        for name, item in built(choice).of("Container").items():
+            assert "" not in item.files.values(), name
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_what_only_openvpn_needs_is_given_to_it_alone(self, choice: str) -> None:
+        vpn = built(choice).service("vpn")
+        added = vpn.table("capabilities")["adds"]
+        assert isinstance(added, list)
+        extra = {"CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
+        assert extra & {*added} == (extra if vpn.env["VPN_TYPE"] == "openvpn" else set())
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_block_lists_have_room(self, choice: str) -> None:
+        vpn = built(choice).service("vpn")
+        assert vpn.inputs["memory"] == (256 if vpn.env.get("DNS_SERVER") == "off" else 512)
 
     @pytest.mark.parametrize("choice", CHOICES)
     def test_the_downloader_is_bound_to_the_tunnel_and_rides_it(self, choice: str) -> None:
@@ -332,7 +405,7 @@ class TestData:
             for item in stack.of("Container").values()
             if "/data" in item.mounts
         }
-        bound = {"prod", "bind-data"}
+        bound = {"prod", "staging", "bind-data"}
         assert sources == {("bind", "/srv/media") if choice in bound else ("volume", "nexus-test-data")}
 
     def test_is_made_before_those_who_write_to_it(self) -> None:
@@ -375,10 +448,17 @@ class TestImages:
 
 class TestRemoteEngine:
     def test_the_provider_talks_to_it(self) -> None:
-        assert built("remote").of("docker")["docker"].inputs == {"host": "ssh://nexus@media.lan"}
-        assert built("dev").of("docker")["docker"].inputs == {"host": "unix:///var/run/docker.sock"}
+        address = "ssh://nexus@media.lan/var/run/docker.sock"
+        assert built("remote").of("docker")["docker"].inputs["host"] == address
+        assert built("dev").of("docker")["docker"].inputs["host"] == "unix:///var/run/docker.sock"
 
     def test_the_proxy_gets_that_hosts_socket_and_group(self) -> None:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]
         assert proxy.mounts["/var/run/docker.sock"]["source"] == "/var/run/docker.sock"
+
+
+class TestAnotherSocket:
+    def test_the_proxy_gets_the_one_of_the_settings(self) -> None:
+        proxy = built("rootless").service("cadvisor-socket-proxy")
+        assert proxy.mounts["/var/run/docker.sock"]["source"] == "/run/user/1000/docker.sock"

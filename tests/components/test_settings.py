@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import traceback
+import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,18 +19,20 @@ import yaml
 from components import settings
 from components.settings import SECRET_KEYS, Settings, SettingsError
 from tests.components.recorder import Json, configuration, run
-from tests.components.stacks import CHOICES, EMBEDDED, ROOT, Choice, given
+from tests.components.stacks import CHOICES, EMBEDDED, ROOT, Choice, given, stack_file
 
 FILE = "Pulumi.test.yaml"
 
 MANY = "canary" * 8
-CUSTOM: Mapping[str, Json] = {
+CUSTOM: dict[str, Json] = {
     "type": "wireguard",
     "provider": "custom",
+    "addresses": "10.64.0.2/32",
     "endpoint-ip": "198.51.100.7",
     "endpoint-port": 51820,
     "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
 }
+MULLVAD: dict[str, Json] = {"type": "wireguard", "provider": "mullvad", "addresses": "10.64.0.2/32"}
 EMAIL: Mapping[str, Json] = {
     "type": "email",
     "to": "admin@example.org",
@@ -130,7 +134,14 @@ class TestOneMistake:
             pytest.param(on("docker", {"host": "canary://x"}), "nexus:docker.host: ", id="docker-host"),
             pytest.param(on("docker", {"socket-gid": -77310}), "nexus:docker.socket-gid: ", id="socket-gid"),
             pytest.param(on("docker", {"image-store": "canary"}), "nexus:docker.image-store: ", id="image-store"),
-            pytest.param(on("images", {"mirror": "https://canary"}), "nexus:images.mirror: ", id="mirror"),
+            *(
+                pytest.param(
+                    on("images", {"mirror": text}),
+                    "nexus:images.mirror: must be a registry and a path, such as registry.lan:5000/cache",
+                    id=f"mirror-{text}",
+                )
+                for text in ("https://canary", "Canary.lan", "canary.lan/a b", "", "canary.lan\n")
+            ),
             pytest.param(
                 on("images", {"lock": "canary", "mirror": "canary.lan"}),
                 "nexus:images: lock and mirror exclude each other: remove one of them",
@@ -140,7 +151,23 @@ class TestOneMistake:
             pytest.param(on("apps", {"gid": 0}), "nexus:apps.gid: ", id="root-group"),
             pytest.param(on("apps", {"uid": 77310}), "nexus:apps.uid: ", id="uid"),
             pytest.param(on("apps", {"gid": 77310}), "nexus:apps.gid: ", id="gid"),
-            pytest.param(on("apps", {"timezone": "../canary"}), "nexus:apps.timezone: ", id="timezone"),
+            *(
+                pytest.param(
+                    on("apps", {"timezone": zone}),
+                    f"nexus:apps.timezone: must be a time zone such as {near}",
+                    id=f"timezone-{zone}",
+                )
+                for zone, near in (
+                    ("Europe/Berln", "Europe/Berlin: there is none of that name"),
+                    ("europe/berlin", "Europe/Berlin: there is none of that name"),
+                    ("Europe", ""),
+                    ("", "Europe/Berlin: there is none of that name"),
+                    ("posix/Europe/Berlin", "Europe/Berlin"),
+                )
+            ),
+            pytest.param(
+                on("apps", {"timezone": "../canary"}), "nexus:apps.timezone: must be a time ", id="timezone"
+            ),
             pytest.param(on("networks", {"pool": "canary"}), "nexus:networks.pool: ", id="pool"),
             pytest.param(
                 on("networks", {"pool": "172.31.77.0/24"}),
@@ -172,10 +199,49 @@ class TestOneMistake:
             pytest.param(
                 on("storage", {"data": "/srv/../canary"}), "nexus:storage.data: must be an absolute", id="upwards"
             ),
+            pytest.param(
+                on("storage", {"data": "//srv/canary"}), "nexus:storage.data: must be an absolute", id="two-slashes"
+            ),
+            pytest.param(
+                on("storage", {"data": "/srv/a\ncanary"}), "nexus:storage.data: must be a path on one", id="two-lines"
+            ),
             pytest.param(on("storage", {"min-free-gb": 0}), "nexus:storage.min-free-gb: ", id="no-free-disk"),
-            pytest.param(on("edge", {"domain": "Canary..org/canary"}), "nexus:edge.domain: ", id="domain"),
-            pytest.param(on("edge", {"domain": "canary`)||Host(`x"}), "nexus:edge.domain: ", id="rule-in-domain"),
+            *(
+                pytest.param(on("edge", {"domain": domain}), f"nexus:edge.domain: {said}", id=f"domain-{domain[:24]}")
+                for domain, said in (
+                    ("Canary..org/canary", "must be a name alone"),
+                    ("https://media.example.org", "must be a name alone, such as media.example.org, without https"),
+                    ("media.example.org:8443", "must be a name of a-z, 0-9 and dashes"),
+                    ("*.media.example.org", "must be a name of a-z, 0-9 and dashes"),
+                    ("media.example.org.", "must be a name of a-z, 0-9 and dashes, with single dots between"),
+                    ("media..example.org", "must be a name of a-z, 0-9 and dashes, with single dots between"),
+                    ("-media.example.org", "must be a name of a-z, 0-9 and dashes"),
+                    ("media example", "must be a name of a-z, 0-9 and dashes"),
+                    ("", "must be a name of a-z, 0-9 and dashes"),
+                    ("canary`)||Host(`x", "must be a name of a-z, 0-9 and dashes"),
+                    ("media.example.org\n", "must be a name of a-z, 0-9 and dashes"),
+                    ("192.168.1.10", "must be a name and not an address"),
+                    ("fd00::1", "must be a name and not an address"),
+                    ("[fd00::1]", "must be a name and not an address"),
+                    ("media.10", "must not end in a number"),
+                    ("Media.Example.org", "must be in lower case: media.example.org"),
+                    ("my_home.lan", "must not have an underscore"),
+                    ("münchen.example", "must be written in ASCII: xn--mnchen-3ya.example"),
+                    ("BÜCHER.example", "must be written in ASCII: xn--bcher-kva.example"),
+                    ("straße.example", "must be written in ASCII: xn--strae-oqa.example"),
+                    (f"{'a' * 64}.org", "must have at most 63 characters between two dots, and has 64"),
+                    (".".join(["a" * 60] * 4), "must have at most 189 characters, "),
+                )
+            ),
             pytest.param(on("edge", {"bind-address": "canary"}), "nexus:edge.bind-address: ", id="bind-address"),
+            *(
+                pytest.param(
+                    on("edge", {"bind-address": address}),
+                    "nexus:edge.bind-address: must be an IPv4 address such as 0.0.0.0: over IPv6 every client",
+                    id=f"bind-address {address}",
+                )
+                for address in ("::", "::1", "2001:db8::7", "::ffff:192.0.2.1")
+            ),
             pytest.param(on("edge", {"http-port": 77310}), "nexus:edge.http-port: ", id="http-port"),
             pytest.param(on("edge", {"https-port": 0}), "nexus:edge.https-port: ", id="https-port"),
             pytest.param(
@@ -183,7 +249,12 @@ class TestOneMistake:
                 "nexus:edge: http-port and https-port must differ",
                 id="one-port-twice",
             ),
-            pytest.param(gpu(mode="nvidia", gpus="canary"), "nexus:jellyfin.gpu.gpus: ", id="gpus"),
+            *(
+                pytest.param(
+                    gpu(mode="nvidia", gpus=text), "nexus:jellyfin.gpu.gpus: must be all, a count", id=f"gpus-{text}"
+                )
+                for text in ("canary", "0", "device=", "device=0,", "device=0 2", "")
+            ),
             pytest.param(gpu(mode="dri"), "nexus:jellyfin.gpu.render-gid: missing", id="no-render-gid"),
             pytest.param(
                 gpu(mode="dri", **{"render-gid": "canary"}), "nexus:jellyfin.gpu.render-gid: ", id="group-name"
@@ -206,7 +277,14 @@ class TestOneMistake:
             pytest.param(on("jellyfin", {"cpus": 0}), "nexus:jellyfin.cpus: ", id="no-processor"),
             pytest.param(on("jellyfin", {"cpus": "inf"}), "nexus:jellyfin.cpus: ", id="endless-processors"),
             pytest.param(on("jellyfin", {"transcode-mb": 63}), "nexus:jellyfin.transcode-mb: ", id="transcode-mb"),
-            pytest.param(on("monitoring", {"retention": "canary"}), "nexus:monitoring.retention: ", id="retention"),
+            *(
+                pytest.param(
+                    on("monitoring", {"retention": text}),
+                    "nexus:monitoring.retention: must be a whole number and h, d, w or y, such as 15d, ",
+                    id=f"retention-{text}",
+                )
+                for text in ("canary", "15", "0d", "15 d", "1h30m", "-1d", "101y", "99999999999d", "15D", "15d\n")
+            ),
             # kinds
             pytest.param(Choice(config={}), "nexus:vpn: missing", id="no-vpn"),
             pytest.param(on("vpn", {}), "nexus:vpn.type: missing", id="no-vpn-type"),
@@ -237,12 +315,12 @@ class TestOneMistake:
                 on("vpn", {"type": "openvpn", "provider": "Canary!"}), "nexus:vpn.provider: ", id="openvpn-provider"
             ),
             pytest.param(
-                on("vpn", {"type": "wireguard", "provider": "custom"}),
+                on("vpn", {"type": "wireguard", "provider": "custom", "addresses": "10.64.0.2/32"}),
                 "nexus:vpn: provider custom also needs endpoint-ip, endpoint-port, public-key",
                 id="custom-not-whole",
             ),
             pytest.param(
-                on("vpn", {**CUSTOM, "provider": "canary"}),
+                on("vpn", {**CUSTOM, "provider": "mullvad"}),
                 "nexus:vpn: endpoint-ip, endpoint-port, public-key: only for provider custom",
                 id="only-for-custom",
             ),
@@ -250,14 +328,124 @@ class TestOneMistake:
             pytest.param(on("vpn", {**CUSTOM, "endpoint-port": 77310}), "nexus:vpn.endpoint-port: ", id="vpn-port"),
             pytest.param(on("vpn", {**CUSTOM, "public-key": "canary"}), "nexus:vpn.public-key: ", id="short-key"),
             pytest.param(on("vpn", {**CUSTOM, "public-key": MANY}), "nexus:vpn.public-key: ", id="long-key"),
-            pytest.param(on("vpn", {**CUSTOM, "countries": "canary"}), "nexus:vpn.countries: ", id="countries"),
-            # the receiver's own
-            pytest.param(receiver(**{**EMAIL, "to": "canary"}), "nexus:monitoring.receiver.to: ", id="to"),
             pytest.param(
-                receiver(**{**EMAIL, "sender": "canary"}), "nexus:monitoring.receiver.sender: ", id="sender"
+                on("vpn", {**CUSTOM, "public-key": "x" * 44}), "nexus:vpn.public-key: must be a W", id="no-key"
+            ),
+            pytest.param(on("vpn", {**CUSTOM, "endpoint-ip": "127.7.73.10"}), "nexus:vpn.endpoint-ip: must", id="lo"),
+            pytest.param(on("vpn", {**CUSTOM, "countries": "canary"}), "nexus:vpn.countries: ", id="countries"),
+            pytest.param(
+                on("vpn", {**CUSTOM, "countries": ["Sweden"]}),
+                "nexus:vpn: gluetun knows no countries of custom: leave countries out",
+                id="countries-of-custom",
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "openvpn", "provider": provider, "countries": ["Japan"]}),
+                    f"nexus:vpn: gluetun knows no countries of {provider}: ",
+                    id=f"countries-of-{provider}",
+                )
+                for provider in ("giganews", "perfect privacy", "private internet access", "vyprvpn", "windscribe")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**MULLVAD, "countries": [country]}),
+                    "nexus:vpn.countries.0: must be the name of one country",
+                    id=f"country-{country}",
+                )
+                for country in ("", " ", "canary, Sweden")
             ),
             pytest.param(
-                receiver(**{**EMAIL, "smarthost": "canary"}), "nexus:monitoring.receiver.smarthost: ", id="smarthost"
+                on("vpn", {**MULLVAD, "health-target": "10.77.3.10:9998"}),
+                "nexus:vpn: health-target: only for provider custom",
+                id="health-target-of-a-provider",
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**CUSTOM, "health-target": target}),
+                    "nexus:vpn.health-target: must be an IPv4 address and a TCP port that is not 443",
+                    id=f"health-{target}",
+                )
+                for target in ("canary.org:80", "10.77.3.10", "10.77.3.10:77310", "10.77.3.10:443", "[fd00::7731]:80")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "wireguard", "provider": provider}),
+                    f"nexus:vpn: provider {provider} also needs addresses: ",
+                    id=f"no-addresses-{provider}",
+                )
+                for provider in ("airvpn", "fastestvpn", "ivpn", "mullvad", "surfshark", "windscribe")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**MULLVAD, "addresses": addresses}),
+                    f"nexus:vpn.addresses: {said}",
+                    id=f"addresses-{addresses}",
+                )
+                for addresses, said in (
+                    ("canary", "must be an IPv4 address, such as 10.64.0.2/32"),
+                    ("", "must be an IPv4 address"),
+                    ("10.77310.0.2/32", "must be an IPv4 address"),
+                    ("10.64.0.2/77310", "must be an IPv4 address"),
+                    ("10.64.0.2/32,", "must be an IPv4 address"),
+                    ("fc00:7731:0::2/128", "has an IPv6 address, and the stack's networks have no IPv6"),
+                    ("10.64.0.2/32,fc00:7731:0::2/128", "has an IPv6 address"),
+                )
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "wireguard", "provider": provider}),
+                    "nexus:vpn.provider: Input should be 'airvpn', 'custom', 'fastestvpn', 'ivpn', 'mullvad', ",
+                    id=f"wireguard-{provider}",
+                )
+                for provider in ("private internet access", "cyberghost", "mulvad")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "openvpn", "provider": provider}),
+                    "nexus:vpn.provider: this provider asks for a certificate of yours: take provider custom",
+                    id=f"openvpn-{provider}",
+                )
+                for provider in ("airvpn", "cyberghost", "vpn unlimited", "vpnsecure")
+            ),
+            *(
+                pytest.param(
+                    Choice(config={"nexus:vpn": {**CUSTOM, key: value}, "nexus:networks": {"pool": "10.112.0.0/16"}}),
+                    f"nexus:vpn.{key}: lies in networks.pool",
+                    id=f"{key}-in-the-pool",
+                )
+                for key, value in (("addresses", "10.112.77.3/32"), ("endpoint-ip", "10.112.77.3"))
+            ),
+            # the receiver's own
+            *(
+                pytest.param(
+                    receiver(**{**EMAIL, key: text}), f"nexus:monitoring.receiver.{key}: {said}", id=f"{key}-{text}"
+                )
+                for key in ("to", "sender")
+                for text, said in (
+                    ("canary", "must be one address alone, such as admin@example.org"),
+                    ("@example.org", "must be one address alone"),
+                    ("Admin <admin@example.org>", "must be one address alone"),
+                    ("a@example.org, b@example.org", "must be one address alone"),
+                    ("admin@", "behind the @ it must be a name of"),
+                    ("admin@ex_ample.org", "behind the @ it must not have an underscore"),
+                )
+            ),
+            *(
+                pytest.param(
+                    receiver(**{**EMAIL, "smarthost": text}),
+                    f"nexus:monitoring.receiver.smarthost: {said}",
+                    id=f"smarthost-{text}",
+                )
+                for text, said in (
+                    ("canary", "must be a host and a port, such as smtp.example.org:587"),
+                    ("smtp.example.org", "must be a host and a port"),
+                    ("smtp.example.org:", "must be a host and a port"),
+                    (":587", "must be a host and a port"),
+                    ("smtp.example.org:0", "must be a host and a port"),
+                    ("smtp.example.org:77310", "must be a host and a port"),
+                    ("smtp://smtp.example.org:587", "before the port it must be a name alone"),
+                    ("2001:db8::1:587", "must have an IPv6 address in brackets"),
+                )
             ),
             pytest.param(
                 receiver(**{**EMAIL, "username": 77310}), "nexus:monitoring.receiver.username: ", id="user-name"
@@ -312,6 +500,11 @@ class TestManyMistakes:
         assert sorted(allowed) == sorted([*Settings.model_fields, *(secret.key for secret in SECRET_KEYS)])
 
 
+def without(key: str) -> dict[str, Json]:
+    """A good stack's configuration without one section."""
+    return {name: value for name, value in EMBEDDED.items() if name != f"nexus:{key}"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Demand:
     """Settings, and the secrets they ask for besides the certificate and its key."""
@@ -321,21 +514,35 @@ class Demand:
     optional: tuple[str, ...] = field(default=())
 
 
+PUBLIC: Mapping[str, Json] = {**EMBEDDED, "nexus:edge": {"domain": "media.example.org"}}
 DEMANDS = {
-    "embedded": Demand(config=EMBEDDED, secrets=()),
+    "embedded": Demand(config=PUBLIC, secrets=()),
     "wireguard": Demand(
-        config={"nexus:vpn": {"type": "wireguard", "provider": "mullvad"}},
+        config={**PUBLIC, "nexus:vpn": MULLVAD},
         secrets=("wireguard-private-key",),
         optional=("wireguard-preshared-key",),
     ),
+    "airvpn": Demand(
+        config={**PUBLIC, "nexus:vpn": {**MULLVAD, "provider": "airvpn"}},
+        secrets=("wireguard-private-key", "wireguard-preshared-key"),
+    ),
+    "nordvpn": Demand(
+        config={**PUBLIC, "nexus:vpn": {"type": "wireguard", "provider": "nordvpn"}},
+        secrets=("wireguard-private-key",),
+    ),
     "openvpn": Demand(
-        config={"nexus:vpn": {"type": "openvpn", "provider": "mullvad"}},
+        config={**PUBLIC, "nexus:vpn": {"type": "openvpn", "provider": "mullvad"}},
         secrets=("openvpn-user", "openvpn-password"),
     ),
-    "webhook": Demand(
-        config={**EMBEDDED, "nexus:monitoring": {"receiver": {"type": "webhook"}}}, secrets=("alert-webhook-url",)
+    "openvpn-custom": Demand(
+        config={**PUBLIC, "nexus:vpn": {"type": "openvpn", "provider": "custom"}},
+        secrets=("openvpn-config",),
+        optional=("openvpn-user", "openvpn-password"),
     ),
-    "email": Demand(config={**EMBEDDED, "nexus:monitoring": {"receiver": {**EMAIL}}}, secrets=("smtp-password",)),
+    "webhook": Demand(
+        config={**PUBLIC, "nexus:monitoring": {"receiver": {"type": "webhook"}}}, secrets=("alert-webhook-url",)
+    ),
+    "email": Demand(config={**PUBLIC, "nexus:monitoring": {"receiver": {**EMAIL}}}, secrets=("smtp-password",)),
 }
 ALWAYS = ("tls-certificate", "tls-key")
 
@@ -350,7 +557,43 @@ class TestSecretSettings:
         del secrets[f"nexus:{absent}"]
         (line,) = refusal(Choice(config=DEMANDS[demand].config, secrets=secrets))
         assert line.startswith(f"nexus:{absent}: missing (")
-        assert line.endswith(f"run `scripts/pulumi -s test config set --secret nexus:{absent}`")
+        assert line.endswith(f"run `pulumi config set --secret nexus:{absent} --stack test`")
+
+    def test_the_command_is_the_readers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NEXUS_ROOT", "/nexus")  # scripts/env.sh
+        missing, _ = refusal(Choice(config=PUBLIC, secrets={}))
+        assert missing.endswith("run `scripts/pulumi -s test config set --secret nexus:tls-certificate`")
+        (clear,) = refusal(Choice(config={**EMBEDDED, "nexus:smtp-password": "canary"}, secrets={}))
+        assert "run `scripts/pulumi -s test config set --secret nexus:smtp-password` with it" in clear
+
+    @pytest.mark.parametrize("domain", ["localhost", "home.localhost"])
+    def test_a_name_of_this_machine_needs_no_certificate(self, domain: str) -> None:
+        config: Mapping[str, Json] = {**EMBEDDED, "nexus:edge": {"domain": domain}}
+        assert load(Choice(config=config, secrets={})).edge.domain == domain
+        for absent in ALWAYS:
+            secrets = {key: value for key, value in given().items() if key != f"nexus:{absent}"}
+            (line,) = refusal(Choice(config=config, secrets=secrets))
+            assert line.startswith(f"nexus:{absent}: missing (")
+
+    @pytest.mark.parametrize(
+        ("url", "good"),
+        [
+            ("https://hooks.example.org/canary?key=x", True),
+            ("http://10.0.0.1:8080", True),
+            ("hooks.example.org/canary", False),
+            ("https:///canary", False),
+            ("https://hooks.example.org/canary x", False),
+            ("slack://canary", False),
+        ],
+    )
+    def test_a_webhook_is_an_address(self, url: str, good: bool) -> None:
+        config: Mapping[str, Json] = {**EMBEDDED, "nexus:monitoring": {"receiver": {"type": "webhook"}}}
+        choice = Choice(config=config, secrets={"nexus:alert-webhook-url": url})
+        if good:
+            assert load(choice)
+        else:
+            (line,) = refusal(choice)
+            assert line.startswith("nexus:alert-webhook-url: must be an address that begins with https:// or http://")
 
     @pytest.mark.parametrize("demand", DEMANDS)
     def test_nothing_else_is_asked_for(self, demand: str) -> None:
@@ -368,14 +611,20 @@ class TestSecretSettings:
         secrets.pop(f"nexus:{key}", None)
         (line,) = refusal(Choice(config={**EMBEDDED, f"nexus:{key}": "canary"}, secrets=secrets))
         assert line.startswith(f"nexus:{key}: is a secret but stored in clear; run `")
-        assert f"config set --secret nexus:{key}`" in line
+        assert f"config set --secret nexus:{key} --stack test`" in line
 
     @pytest.mark.parametrize("key", Settings.model_fields)
-    def test_a_plain_setting_as_a_secret_is_refused(self, key: str) -> None:
-        config = {name: value for name, value in EMBEDDED.items() if name != f"nexus:{key}"}
-        value = json.dumps({"type": "embedded", "secure": "canary"})
-        (line,) = refusal(Choice(config=config, secrets={**given(), f"nexus:{key}": value}))
+    @pytest.mark.parametrize("value", ['{"secure": "canary"}', "canary"])
+    def test_a_plain_setting_as_a_secret_is_refused(self, key: str, value: str) -> None:
+        (line,) = refusal(Choice(config=without(key), secrets={**given(), f"nexus:{key}": value}))
         assert line.startswith(f"nexus:{key}: is stored as a secret but is a plain setting; set it again without ")
+
+    @pytest.mark.parametrize("key", Settings.model_fields)
+    def test_a_key_below_that_is_unknown_is_so_as_a_secret_too(self, key: str) -> None:
+        value = json.dumps({"type": "embedded", "canaries": "canary"})
+        lines = refusal(Choice(config=without(key), secrets={**given(), f"nexus:{key}": value}))
+        assert any(line.startswith(f"nexus:{key}.canaries: no such setting; allowed are ") for line in lines)
+        assert not any("is stored as a secret" in line for line in lines)
 
     def test_an_unknown_key_is_unknown_as_a_secret_too(self) -> None:
         (line,) = refusal(Choice(config=EMBEDDED, secrets={**given(), "nexus:jelyfin": "canary"}))
@@ -401,6 +650,81 @@ class TestSecretSettings:
             road = settings.load("test")[1]
             assert road.get(settings.WIREGUARD_PRESHARED_KEY) is None
 
+    @pytest.mark.parametrize(
+        ("demand", "key", "value", "said"),
+        [
+            ("wireguard", "wireguard-private-key", "canary", "is no WireGuard key: 44 characters of base64"),
+            ("wireguard", "wireguard-private-key", "x" * 44, "is no WireGuard key"),
+            ("wireguard", "wireguard-preshared-key", "canary", "is no WireGuard key"),
+            ("openvpn-custom", "openvpn-config", "remote canary 1194", "line 1: remote must be an IPv4 address"),
+        ],
+    )
+    def test_one_that_is_of_no_use_is_refused(self, demand: str, key: str, value: str, said: str) -> None:
+        secrets = {**given(*DEMANDS[demand].secrets), f"nexus:{key}": value}
+        (line,) = refusal(Choice(config=DEMANDS[demand].config, secrets=secrets))
+        assert line.startswith(f"nexus:{key}: {said}")
+
+    @pytest.mark.parametrize("alone", ["openvpn-user", "openvpn-password"])
+    def test_a_user_and_a_password_go_together(self, alone: str) -> None:
+        choice = Choice(config=DEMANDS["openvpn-custom"].config, secrets=given("openvpn-config", alone))
+        (line,) = refusal(choice)
+        assert line.startswith("nexus:openvpn-")
+        assert not line.startswith(f"nexus:{alone}: ")
+
+    def test_a_configuration_that_asks_for_a_user_needs_one(self) -> None:
+        config = "remote 198.51.100.7 1194\nauth-user-pass"
+        secrets = {**given(), "nexus:openvpn-config": config}
+        lines = refusal(Choice(config=DEMANDS["openvpn-custom"].config, secrets=secrets))
+        assert [line.partition(": ")[0] for line in lines] == ["nexus:openvpn-user", "nexus:openvpn-password"]
+
+    def test_what_is_still_encrypted_is_not_judged(self) -> None:
+        secrets = {**given(), "nexus:wireguard-private-key": json.dumps({"secure": "v1:canary"})}
+        with configuration({"nexus:vpn": MULLVAD}, secrets):
+            assert settings.load("test")
+
+
+class TestTemplates:
+    @pytest.mark.parametrize("stack", ["prod", "staging"])
+    def test_all_that_is_the_owners_is_named_at_once(self, stack: str) -> None:
+        config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+        lines = refusal(Choice(config=config, secrets={}))
+        assert [line.partition(": ")[0] for line in lines] == [
+            "nexus:edge.domain",
+            *["nexus:storage.data", "nexus:vpn.provider", "nexus:vpn.addresses"],
+            *["nexus:tls-certificate", "nexus:tls-key", "nexus:wireguard-private-key", "nexus:alert-webhook-url"],
+        ]
+        assert all("is still the template's CHANGE-ME: write your own, such as " in line for line in lines[:4])
+        assert "such as media.example.org. Apps answer at <app>.<domain>." in lines[0]
+
+    def test_a_placeholder_may_be_a_part_of_a_value(self) -> None:
+        (line,) = refusal(on("edge", {"domain": "CHANGE-ME.example.org"}))
+        assert line.startswith("nexus:edge.domain: is still the template's CHANGE-ME")
+
+    def test_one_of_a_kind_or_a_list_is_refused_too(self) -> None:
+        kinds: tuple[dict[str, Json], ...] = ({"type": "CHANGE-ME"}, {**MULLVAD, "countries": ["CHANGE-ME"]})
+        for vpn in kinds:
+            lines = refusal(Choice(config={"nexus:vpn": vpn}, secrets=given("wireguard-private-key")))
+            assert lines[-1].startswith("nexus:vpn.")
+            assert "CHANGE-ME" in lines[-1]
+
+    def test_other_mistakes_are_named_beside_them(self) -> None:
+        lines = refusal(on("edge", {"domain": "CHANGE-ME", "http-port": 0}))
+        assert [line.partition(": ")[0] for line in lines] == ["nexus:edge.http-port", "nexus:edge.domain"]
+
+    def test_examples_may_stand_in(self) -> None:
+        given = {"nexus:edge": '{"domain": "CHANGE-ME", "http-port": 8080}', "pulumi:tags": {"a": "CHANGE-ME"}}
+        assert settings.filled(given) == {
+            "nexus:edge": {"domain": "media.example.org", "http-port": 8080},
+            "pulumi:tags": {"a": "CHANGE-ME"},
+        }
+
+    @pytest.mark.parametrize("section", [settings.Settings, *settings._Section.__subclasses__()])
+    def test_each_example_is_good(self, section: type[pydantic.BaseModel]) -> None:
+        for name, info in section.model_fields.items():
+            for example in info.examples or ():
+                alone = pydantic.create_model("Alone", **{name: (info.annotation, info)})  # type: ignore[call-overload]
+                assert alone.model_validate({info.alias or name: example})
+
 
 class TestSources:
     def test_what_the_engine_hands_over_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,10 +736,38 @@ class TestSources:
         with pytest.raises(SettingsError, match="stored in clear"):
             settings.load("test")
 
-    def test_other_projects_keys_are_theirs(self) -> None:
-        assert load(Choice(config={**EMBEDDED, "docker:host": "canary", "pulumi:tags": {}})) == load(
-            Choice(config=EMBEDDED)
-        )
+    @pytest.mark.parametrize(
+        ("key", "write"),
+        [
+            ("docker:host", "nexus:docker.host"),
+            ("nexsus:edge", "nexus:edge"),
+            ("other:smtp-password", "nexus:smtp-password"),
+            ("random:seed", "nexus:<setting>"),
+        ],
+    )
+    def test_what_nothing_reads_is_refused(self, key: str, write: str) -> None:
+        for secret in (False, True):
+            config, secrets = {**EMBEDDED}, given()
+            (secrets if secret else config)[key] = "canary"
+            (line,) = refusal(Choice(config=config, secrets=secrets))
+            assert line.startswith(f"{key}: no such setting, and nothing would read it; write {write} (")
+
+    def test_the_engines_own_keys_are_its_own(self) -> None:
+        assert load(Choice(config={**EMBEDDED, "pulumi:tags": {}})) == load(Choice(config=EMBEDDED))
+
+    def test_a_number_that_the_engine_has_read_otherwise_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        # Plain Pulumi hands over 512.
+        monkeypatch.chdir(tmp_path)
+        choice = on("apps", {"uid": 512})
+        assert load(choice)
+        for name in (FILE, "elsewhere.yaml"):
+            Path(FILE).unlink(missing_ok=True)
+            Path(name).write_text("config:\n  nexus:apps:\n    uid: 01000\n", encoding="utf-8")
+            monkeypatch.setenv("PULUMI_OPTION_CONFIG_FILE", "" if name == FILE else name)
+            with pytest.raises(SettingsError, match=rf"\A{re.escape(name)}: line 3: a number with a leading zero"):
+                load(choice)
 
     def test_the_file_is_that_of_the_stack(self) -> None:
         with configuration({}), pytest.raises(SettingsError, match=r"\APulumi\.night\.yaml: nexus:vpn: missing"):
@@ -438,7 +790,7 @@ class TestGoodSettings:
         chosen = load(
             Choice(
                 config={
-                    "nexus:vpn": {**CUSTOM, "addresses": "10.64.0.2/32"},
+                    "nexus:vpn": {**CUSTOM, "addresses": " 10.64.0.2, 10.64.0.3/24"},
                     "nexus:storage": {"data": "/srv/media", "min-free-gb": 7},
                     "nexus:networks": {"pool": "10.77.0.0/16"},
                     "nexus:docker": {"host": "ssh://nexus@media.lan", "socket-gid": 121},
@@ -455,7 +807,7 @@ class TestGoodSettings:
         assert chosen.vpn == settings.WireGuardVpn(
             type="wireguard",
             provider="custom",
-            addresses="10.64.0.2/32",
+            addresses="10.64.0.2/32,10.64.0.3/24",
             endpoint_ip=ipaddress.IPv4Address("198.51.100.7"),
             endpoint_port=51820,
             public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
@@ -469,6 +821,43 @@ class TestGoodSettings:
         assert chosen.jellyfin.cpus == 1.5
         assert isinstance(chosen.monitoring.receiver, settings.EmailReceiver)
         assert chosen.monitoring.receiver.smarthost == "smtp.example.org:587"
+
+    @pytest.mark.parametrize("zone", ["EST5EDT", "GB-Eire", "Etc/GMT+5", "America/Argentina/Buenos_Aires", "UTC"])
+    def test_time_zones(self, zone: str) -> None:
+        assert load(on("apps", {"timezone": zone})).apps.timezone == zone
+
+    def test_time_zones_where_the_machine_knows_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(zoneinfo, "available_timezones", set)
+        settings._time_zones.cache_clear()
+        try:
+            assert load(on("apps", {"timezone": "Europe/Berlin"})).apps.timezone == "Europe/Berlin"
+            (line,) = refusal(on("apps", {"timezone": "../canary"}))
+            assert line.startswith("nexus:apps.timezone: must be a time zone such as Europe/Berlin")
+        finally:
+            settings._time_zones.cache_clear()
+
+    @pytest.mark.parametrize(
+        "domain",
+        [
+            "localhost",
+            "lan",
+            "media.example.org",
+            "xn--mnchen-3ya.example",
+            "a--b.org",
+            "7.org",
+            "x" * 63,
+        ],
+    )
+    def test_domains(self, domain: str) -> None:
+        chosen = Choice(config={**EMBEDDED, "nexus:edge": {"domain": domain}})
+        assert load(chosen).edge.domain == domain
+
+    @pytest.mark.parametrize("host", ["smtp.example.org:587", "SMTP.lan:25", "10.0.0.1:465", "[2001:db8::1]:587"])
+    def test_smarthosts(self, host: str) -> None:
+        chosen = receiver(**{**EMAIL, "smarthost": host})
+        found = load(Choice(config=chosen.config, secrets=given("smtp-password"))).monitoring.receiver
+        assert isinstance(found, settings.EmailReceiver)
+        assert found.smarthost == host
 
     def test_a_number_may_be_written_as_text(self) -> None:
         # `pulumi config set --path nexus:edge.http-port 8080` stores what it takes for a number as one, and text
@@ -515,7 +904,7 @@ class TestFiles:
     def test_each_key_of_the_schema(self, key: str) -> None:
         entry = self.schema()[key]
         assert entry["type"] == "object"
-        assert entry["description"]
+        assert entry["description"] == Settings.model_fields[key].description
         assert "secret" not in entry
         if Settings.model_fields[key].is_required():
             assert "default" not in entry, "the engine must ask for it"
@@ -523,14 +912,13 @@ class TestFiles:
             assert entry["default"] == {}, "left out, it has its safe default"
 
     def test_there_is_a_stack_file_for_development_and_one_for_production(self) -> None:
-        assert {"Pulumi.dev.yaml", "Pulumi.prod.yaml"} <= {path.name for path in STACK_FILES}
+        assert {"Pulumi.dev.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml"} <= {path.name for path in STACK_FILES}
 
     @pytest.mark.parametrize("path", STACK_FILES, ids=lambda path: path.name)
     def test_each_stack_file_is_good(self, path: Path) -> None:
-        content = yaml.safe_load(path.read_text())
         # The salt of the one who committed it would make everyone else's passphrase wrong.
-        assert content.keys() == {"config"}
-        config = content["config"]
+        assert yaml.safe_load(path.read_text()).keys() == {"config"}
+        config = stack_file(path.name.removeprefix("Pulumi.").removesuffix(".yaml"))
         chosen = settings.parse({key.removeprefix("nexus:"): value for key, value in config.items()}, "-")
         wanted = [secret.key for secret in settings.required_secrets(chosen)]
         assert load(Choice(config=config, secrets=given(*wanted))) == chosen

@@ -1,7 +1,7 @@
 """The stacks that the integration tests run against, brought up and destroyed by the commands that users run.
 
-Two stacks in all: `test`, which lives for the whole run, and `test2` beside it for what breaks or removes a stack.
-Everything they make carries their names, and what a killed run left is removed before the next one.
+Two stacks in all: `test-dev`, which lives for the whole run, and `test2-dev` beside it for what breaks or removes a
+stack. Everything they make carries their names, and what a killed run left is removed before the next one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from tests.integration import probes
+from tests.integration.edge import SlowUpload
 from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
 
 ORDER: Final = (
@@ -39,6 +40,8 @@ ORDER: Final = (
     "test_alerts",
     "test_two_stacks",
     "test_recovery",
+    "test_ssh",
+    "test_vpn_choices",
 )
 """Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
 
@@ -106,9 +109,9 @@ def git_status() -> str:
 def stack(
     client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The stack `test`: up and healthy. A test that breaks it heals it."""
+    """The stack `test-dev`: up and healthy. A test that breaks it heals it."""
     made = Stack(
-        name="test",
+        name="test-dev",
         directory=tmp_path_factory.mktemp("nexus"),
         client=client,
         http_port=free_port(42080),
@@ -130,6 +133,13 @@ def image_source(stack: Stack) -> object:
 
 
 @pytest.fixture(scope="session")
+def slow_upload(stack: Stack) -> SlowUpload:
+    """An upload through the edge that takes longer than Traefik's own limit of 60 s, begun where this is first asked
+    for. test_edge.py waits for its end."""
+    return SlowUpload(stack, 75)
+
+
+@pytest.fixture(scope="session")
 def dead_exporter(stack: Stack) -> str:
     """The name of a service of the first stack that has been stopped. test_alerts.py heals it."""
     name = "node-exporter"
@@ -139,10 +149,10 @@ def dead_exporter(stack: Stack) -> str:
 
 @pytest.fixture(scope="session")
 def second(stack: Stack, image_source: object) -> Iterator[Stack]:
-    """The stack `test2`, the same user's: its stack file is written, and nothing of it is up yet."""
+    """The stack `test2-dev`, the same user's: its stack file is written, and nothing of it is up yet."""
     made = replace(
         stack,
-        name="test2",
+        name="test2-dev",
         http_port=free_port(43080),
         https_port=free_port(43443),
         pool="172.31.208.0/20",

@@ -29,7 +29,8 @@ from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
 from components.settings import PROJECT, DockerHost
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-DOCKER_HOST: Final = os.environ.get("DOCKER_HOST") or DockerHost().host
+DOCKER_HOST: Final = os.environ.get("NEXUS_TEST_ENGINE") or DockerHost().host
+"""The engine of the tests. DOCKER_HOST and the like count for nothing here either."""
 UP_LIMIT: Final = 600.0
 """Seconds for one `up` of a whole stack: far more than it takes, so that a hang is a failure and not a stuck run."""
 FIRST_UP_LIMIT: Final = 3600.0
@@ -42,13 +43,13 @@ Answer = TypeVar("Answer")
 class Command:
     """A command in a process group of its own, its output shown as it comes and kept."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path = ROOT) -> None:
         self.words = tuple(words)
         self._lines: list[str] = []
         print(f"$ {' '.join(words)}", flush=True)
         self.process = subprocess.Popen(
             self.words,
-            cwd=ROOT,
+            cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -125,7 +126,11 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images."""
+    """One stack of the tests. Nothing of it is shared with what the user runs but the toolchain and the images.
+
+    Its name ends in `-dev`, by which policies/config.yaml takes it for a stack of development: no other may run the
+    lab's images, and that file names no stack of the tests. A new one also takes ports and a pool that no other has.
+    """
 
     name: str
     directory: Path
@@ -139,7 +144,8 @@ class Stack:
 
     @property
     def domain(self) -> str:
-        return f"{self.name}.localhost"
+        edge = self.more.get("nexus:edge")
+        return str(edge["domain"]) if isinstance(edge, Mapping) else f"{self.name}.localhost"
 
     @property
     def file(self) -> Path:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 SECONDS: Final = 60.0
 """A preview takes a few seconds; the rest is for a busy machine."""
-FILE: Final = "Pulumi.testbad.yaml"
+FILE: Final = "Pulumi.testbad-dev.yaml"
 NO_DEVICE: Final = "/dev/dri/renderD199"
 
 
@@ -70,7 +70,7 @@ MISTAKES: Final = (
     ),
     Mistake(
         name="secret missing for a real provider",
-        changes={"nexus:vpn": {"type": "wireguard", "provider": "mullvad"}},
+        changes={"nexus:vpn": {"type": "wireguard", "provider": "mullvad", "addresses": "10.64.0.2/32"}},
         says=("nexus:wireguard-private-key: missing", "config set --secret nexus:wireguard-private-key"),
     ),
     Mistake(
@@ -117,7 +117,7 @@ def bad(stack: Stack, image_source: object) -> Iterator[Stack]:
     """A stack that never comes up. Ports and addresses of its own, so that only the mistake is one."""
     made = replace(
         stack,
-        name="testbad",
+        name="testbad-dev",
         http_port=free_port(44080),
         https_port=free_port(44443),
         pool="172.31.192.0/20",

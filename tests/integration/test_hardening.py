@@ -19,9 +19,11 @@ CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {
     "vpn": frozenset({"CHOWN", "DAC_OVERRIDE", "NET_ADMIN", "NET_RAW", "SETGID", "SETUID"}),
     "vpn-peer": frozenset({"NET_ADMIN", "NET_RAW"}),
     "cadvisor": frozenset({"DAC_OVERRIDE"}),
+    "firewall": frozenset({"NET_ADMIN"}),
 }
-ROOT_USER: Final = frozenset({"vpn", "vpn-peer", "cadvisor"})
+ROOT_USER: Final = frozenset({"vpn", "vpn-peer", "cadvisor", "firewall"})
 WRITABLE_ROOT: Final = frozenset({"vpn"})
+HOST_NETWORK: Final = frozenset({"firewall"})
 TUN: Final = frozenset({"vpn", "vpn-peer"})
 SOCKET_HOLDERS: Final = ("cadvisor-socket-proxy", "guard-socket-proxy")
 SOCKETS: Final = tuple(
@@ -67,8 +69,9 @@ def inspection_flaws(service: str, container: Container) -> Iterator[str]:
         and {"max-file", "max-size"} <= host["LogConfig"]["Config"].keys(),
         "does not come back after a crash": host["RestartPolicy"]["Name"] == "unless-stopped",
         "has no health check": bool((config.get("Healthcheck") or {}).get("Test")),
+        f"has the network {host['NetworkMode']}": (host["NetworkMode"] == "host") == (service in HOST_NETWORK),
         "is in a namespace of the host": "host"
-        not in (host["NetworkMode"], host["PidMode"], host["IpcMode"], host["UTSMode"], host["UsernsMode"]),
+        not in (host["PidMode"], host["IpcMode"], host["UTSMode"], host["UsernsMode"]),
         "has devices": [device["PathOnHost"] for device in host["Devices"] or ()]
         == (["/dev/net/tun"] if service in TUN else []),
         "publishes ports": bool(published(container)) == (service == PUBLISHER),

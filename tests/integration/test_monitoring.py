@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 RULES: Final = ROOT / "config" / "prometheus"
 DASHBOARDS: Final = sorted((ROOT / "config" / "grafana" / "dashboards").glob("*.json"))
-PROMETHEUS: Final = "http://127.0.0.1:9090"
+PROMETHEUS: Final = "http://prometheus:9090"
 
 
 def prometheus(stack: Stack, *queries: str) -> list[object]:

@@ -14,10 +14,11 @@ from typing import Final
 import docker
 import pytest
 
+from components import reach
 from policies import config as pack
 from policies.rules import POLICIES
 from policies.rules import RULES as RULES_OF_THE_PACK
-from tests.integration.stacks import ROOT
+from tests.integration.stacks import DOCKER_HOST, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +77,8 @@ def environment(client: docker.DockerClient, alone: None, tmp_path_factory: pyte
         pytest.skip(message)
     found = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
     backend = tmp_path_factory.mktemp("backend")
-    return found | {"PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "of this test only"}
+    own = {"PULUMI_BACKEND_URL": f"file://{backend}", "PULUMI_CONFIG_PASSPHRASE": "of this test only"}
+    return reach.quiet(found, DOCKER_HOST) | own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def project(environment: dict[str, str], tmp_path: Path, request: pytest.Fixture
         encoding="utf-8",
     )
     program = Program(directory=directory, environment=environment)
-    made = program.run("stack init staging" if request.param in STAGING else "stack init test")
+    made = program.run("stack init staging" if request.param in STAGING else "stack init test-dev")
     assert made.returncode == 0, made.stdout
     yield program
     gone = program.run("destroy", "--yes", "--skip-preview", "--remove")
@@ -277,3 +279,19 @@ def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
     refused = project.judged("preview", "--policy-pack-config", str(settings))
     assert refused.returncode != 0, refused.stdout
     assert "reason is required" in refused.stdout
+
+
+@pytest.mark.parametrize("project", ["good"], indirect=True)
+def test_an_exception_whose_review_is_overdue_warns_and_holds(project: Program, tmp_path: Path) -> None:
+    proxy = "cadvisor-socket-proxy-container"
+    reviews = [{"rule": "no-engine-socket", "resource": proxy, "until": "2020-01-01"}]
+    settings = tmp_path / "config.json"
+    settings.write_text(json.dumps({"exception-review": {"reviews": reviews}}), encoding="utf-8")
+    done = project.judged("preview", "--policy-pack-config", str(settings))
+    assert done.returncode == 0, done.stdout
+    assert not violations(done.stdout)
+    (line,) = advised(done.stdout)
+    assert " exception-review " in line
+    assert (
+        f"{proxy}: exceptions[0] (no-engine-socket) is an exception whose review was due by 2020-01-01" in done.stdout
+    )

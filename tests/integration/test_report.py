@@ -16,8 +16,9 @@ from typing import Final
 import docker
 import pytest
 
+from components import reach
 from scripts.report import events, guard, markdown
-from tests.integration.stacks import ROOT
+from tests.integration.stacks import DOCKER_HOST, ROOT
 from tests.report import recording
 
 pytestmark = pytest.mark.integration
@@ -38,7 +39,7 @@ def project(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.T
     )
     found = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
     directory = tmp_path_factory.mktemp("report")
-    environment = found | {
+    environment = reach.quiet(found, DOCKER_HOST) | {
         "PULUMI_BACKEND_URL": f"file://{tmp_path_factory.mktemp('backend')}",
         "PULUMI_CONFIG_PASSPHRASE": "of this test only",
         "IMAGE": str(images[0].id),
@@ -49,7 +50,7 @@ def project(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.T
         f"name: report\nruntime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
         encoding="utf-8",
     )
-    for command in (["stack", "init", "test"], ["up", "--yes", "--skip-preview"]):
+    for command in (["stack", "init", "test-dev"], ["up", "--yes", "--skip-preview"]):
         made = pulumi(directory, "base", *command)
         assert made.returncode == 0, made.stdout + made.stderr
     yield directory

@@ -14,7 +14,7 @@ from docker.models.containers import Container
 
 from tests.integration.probes import container_removed, finish, launch, probe
 from tests.integration.stacks import health_of, wait_for
-from tests.integration.test_downloads import DELETE_LINK, Place, assert_nothing_gets_out, place
+from tests.integration.test_downloads import LINK, Place, assert_nothing_gets_out, place
 
 __all__ = ["place"]
 
@@ -121,7 +121,7 @@ def set_down(place: Place) -> None:
 
 
 def delete(place: Place) -> None:
-    assert probe(place.stack, place.vpn, DELETE_LINK, "tun0", capabilities=("NET_ADMIN",)) == "deleted"
+    assert probe(place.stack, place.vpn, LINK, ["tun0", "delete"], capabilities=("NET_ADMIN",)) == "done"
 
 
 # set_down comes last: once a ping was denied to it, gluetun asks DNS for good, and without the internet it then makes

@@ -21,7 +21,7 @@ def test_a_missing_engine_is_named_and_skips_or_fails_in_ci(
         [sys.executable, "-m", "pytest", "-m", "integration", "-q", "-rsE", "-p", "no:cacheprovider",
          "tests/integration/test_up.py"],
         cwd=ROOT,
-        env={**os.environ, "DOCKER_HOST": f"unix://{socket}", "CI": ci},
+        env={**os.environ, "NEXUS_TEST_ENGINE": f"unix://{socket}", "CI": ci},
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from components.images import PINS
 from lab.images import work
 from lab.images.build import BINARIES, CONTAINERS, Lab
@@ -91,6 +94,39 @@ def test_an_artefact_is_whole_or_absent(tmp_path: Path) -> None:
 def test_a_failed_step_shows_the_end_of_its_output(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)step failed with status 3; .*step\.log.*the reason"):
         work.run(["sh", "-c", "echo the reason; exit 3"], what="step", log=tmp_path / "step.log")
+
+
+def test_a_sign_of_life_shows_what_is_new_and_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_SIGN_OF_LIFE", 0.3)
+    go = tmp_path / "go"
+    wait = f"until [ -e {go} ]; do sleep 0.1; done"
+    command = f"printf 'downloading\\n10 %%\\r90 %%\\r\\n'; {wait}; echo compiling; sleep 0.7"
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(re.sub(r"^step: still running after \d+ s", "", text))
+        if len(said) == 3:
+            go.touch()
+
+    monkeypatch.setattr(work, "say", say)
+    work.run(["sh", "-c", command], what="step", log=tmp_path / "step.log")
+    assert said[:3] == [" (90 %)", "", ""]
+    assert [line for line in said[3:] if line] == [" (compiling)"]
+
+
+def test_every_docker_command_goes_to_the_engine_that_was_named(tmp_path: Path) -> None:
+    log, program = tmp_path / "log", tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nenv | grep ^DOCKER_ >>{log}\necho '[]'\necho No such image >&2\nexit 1\n")
+    program.chmod(0o755)
+    misled = {**os.environ, **dict.fromkeys(reach.VARIABLES, "/elsewhere"), "NEXUS_CACHE": str(tmp_path)}
+    misled["PATH"] = f"{program.parent}:{misled['PATH']}"
+    for words, engine in (((), reach.DEFAULT), (("--host", "unix:///run/my.sock"), "unix:///run/my.sock")):
+        log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "lab.images.build", "--check", *words]
+        done = subprocess.run(command, cwd=ROOT, env=misled, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert set(log.read_text().splitlines()) == {f"DOCKER_HOST={engine}"}
 
 
 def test_an_interrupt_ends_the_step_with_its_children(tmp_path: Path) -> None:

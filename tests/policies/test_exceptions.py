@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
+from pathlib import PosixPath
 from typing import Final
 
 import pytest
 from pulumi_policy import Severity
 
+from components import host
 from policies.config import PackConfig, configure, read
 from policies.judge import judge
 from policies.rules import RULES
 from policies.rules.exceptions import PolicyException, exceptions
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
-from tests.components.stacks import CHOICES
+from tests.components.stacks import CHOICES, EMBEDDED, Choice, build
 from tests.policies.harness import CONTAINER
-from tests.policies.platform import declared
+from tests.policies.platform import declared, stack_of
+from tests.policies.platform import judged as judged_stack
 
 UNTIL: Final = date(2026, 6, 30)
 ENTRY: Final[dict[str, Value]] = {"resource": "web", "reason": "is repainted soon", "until": UNTIL.isoformat()}
@@ -39,34 +42,24 @@ RULE: Final = Rule(
 )
 
 
-def judged(*entries: Value, today: date, **props: Value) -> tuple[list[str], list[str]]:
+def judged(*entries: Value, **props: Value) -> tuple[list[str], list[str]]:
     """Messages of what is refused, and names of what is excused."""
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props=props),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}), today)
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}))
     return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.excused]
 
 
 def test_without_one_it_is_refused() -> None:
-    assert judged(today=UNTIL, paint="x") == (["web: paint is red. Paint it green"], [])
+    assert judged(paint="x") == (["web: paint is red. Paint it green"], [])
 
 
-def test_it_holds_on_its_last_day_and_not_after() -> None:
-    assert judged(ENTRY, today=UNTIL, paint="x") == ([], ["paint"])
-    refused, excused = judged(ENTRY, today=UNTIL + timedelta(days=1), paint="x")
-    assert refused == [
-        "web: paint is red. Paint it green. Its exception ended on 2026-06-30: see policies/config.yaml"
-    ]
-    assert excused == []
-
-
-def test_the_one_that_holds_longest_counts() -> None:
-    ended: Value = {**ENTRY, "until": "2026-01-01"}
-    for entries in ([ended, ENTRY], [ENTRY, ended]):
-        assert judged(*entries, today=UNTIL, paint="x") == ([], ["paint"])
+def test_it_still_holds_after_its_day() -> None:
+    for until in ("1999-12-31", "2999-12-31"):
+        assert judged({**ENTRY, "until": until}, paint="x") == ([], ["paint"])
 
 
 def test_what_may_never_pass_does_not() -> None:
-    refused, excused = judged(ENTRY, today=UNTIL, paint="x", lead="x")
+    refused, excused = judged(ENTRY, paint="x", lead="x")
     assert refused == ["web: lead is red. Paint it green. Its exception does not go that far"]
     assert excused == ["paint"]
 
@@ -74,7 +67,7 @@ def test_what_may_never_pass_does_not() -> None:
 def test_one_that_is_not_needed_is_told() -> None:
     other: Value = {**ENTRY, "resource": "worker"}
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props={"paint": "x"}),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}), UNTIL)
+    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}))
     assert [(rule, one.resource) for rule, one in report.unused] == [("no-red-paint", "worker")]
 
 
@@ -152,7 +145,7 @@ def test_an_image_narrows(image: Value, covered: bool) -> None:
 def test_what_is_not_whole_is_none(entry: Value) -> None:
     assert exceptions({"exceptions": [entry]}) == ()
     assert exceptions({"exceptions": entry}) == ()
-    assert judged(entry, today=UNTIL, paint="x")[1] == []
+    assert judged(entry, paint="x")[1] == []
 
 
 def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:
@@ -168,3 +161,43 @@ def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:
 def test_the_packs_own_are_no_longer_needed_where_nothing_breaks() -> None:
     report = judge(Stack(name="dev", resources=()), RULES, configure(read(), RULES, "dev"))
     assert len(report.unused) == sum(len(line.entries) for line in read().exceptions) > 0
+
+
+ELSEWHERE = [
+    "/run/user/1000/docker.sock",
+    "/home/me/.docker/run/docker.sock",
+    "/var/snap/docker/common/run/docker.sock",
+    "/srv/second/docker.sock",
+    "/tmp/second.sock",
+]
+
+
+@pytest.mark.parametrize("socket", ELSEWHERE)
+def test_the_packs_own_follow_the_engines_socket(socket: str) -> None:
+    made = build(Choice(config={**EMBEDDED, "nexus:docker": {"host": f"unix://{socket}"}}))
+    assert judged_stack(stack_of(made, "dev")).violations == ()
+
+
+@pytest.mark.parametrize("root", ["/home/me/.local/share/docker", "/var/snap/docker/common/var-lib-docker", "/srv/d"])
+def test_the_packs_own_follow_the_engines_data_root(root: str) -> None:
+    engine = host.Engine(version="28", storage_driver="overlay2", cgroup_version="2", root=PosixPath(root), cpus=4)
+    made = build(Choice(config=EMBEDDED, engine=engine))
+    assert judged_stack(stack_of(made, "dev")).violations == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "does_not"),
+    [
+        ("NET_ADMIN", ["NET_ADMIN"], ["NET_ADMIN2", "XNET_ADMIN", ""]),
+        (
+            "*/docker.sock",
+            ["/run/docker.sock", "/a/b/docker.sock"],
+            ["/run/dockerxsock", "/run/docker.sock/x", "/run"],
+        ),
+        ("*/image/*/layerdb", ["/d/image/x/layerdb"], ["/d/image/layerdb", "/d/image/x/layerdb/y", "/d"]),
+    ],
+)
+def test_a_star_in_a_value_is_any_text(pattern: str, fits: list[str], does_not: list[str]) -> None:
+    exception = PolicyException(resource="a", reason="because it is so", until=UNTIL, value=pattern)
+    assert all(exception.covers("a", {}, (), value) for value in fits)
+    assert not any(exception.covers("a", {}, (), value) for value in does_not)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from typing import Final
 
 import pytest
@@ -16,8 +15,6 @@ from policies.rules.props import Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 from tests.policies.harness import CONTAINER
 from tests.policies.platform import judged
-
-TODAY: Final = date(2026, 3, 1)
 
 
 def red(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -60,7 +57,7 @@ NONE: Final = PackConfig(rules={})
 
 
 def test_each_resource_is_judged_and_each_place_told_once() -> None:
-    report = judge(stack("green", "red", "blue"), [rule("one-colour")], NONE, TODAY)
+    report = judge(stack("green", "red", "blue"), [rule("one-colour")], NONE)
     assert [one.message for one in report.violations] == [
         "r1: paint is of another colour. Paint it anew",
         "r2: paint is of another colour. Paint it anew",
@@ -71,7 +68,7 @@ def test_each_resource_is_judged_and_each_place_told_once() -> None:
 
 def test_a_rule_gets_its_own_configuration() -> None:
     config = PackConfig(rules={"one-colour": {"allowed": "red"}})
-    report = judge(stack("green", "red"), [rule("one-colour"), rule("other-colour")], config, TODAY)
+    report = judge(stack("green", "red"), [rule("one-colour"), rule("other-colour")], config)
     assert [(one.rule, one.resource.name) for one in report.violations if one.resource] == [
         ("one-colour", "r0"),
         ("other-colour", "r1"),
@@ -80,7 +77,7 @@ def test_a_rule_gets_its_own_configuration() -> None:
 
 def test_advice_is_a_warning() -> None:
     rules = [rule("by-itself", EnforcementLevel.ADVISORY), rule("by-file"), rule("not")]
-    report = judge(stack("red"), rules, PackConfig(rules={}, advisory=frozenset({"by-file"})), TODAY)
+    report = judge(stack("red"), rules, PackConfig(rules={}, advisory=frozenset({"by-file"})))
     assert [one.rule for one in report.warnings] == ["by-itself", "by-file"]
     assert [one.rule for one in report.violations] == ["not"]
 
@@ -89,14 +86,14 @@ def test_what_is_mended_is_judged_as_it_will_be() -> None:
     mending = replace(rule("one-colour"), remedy=lambda _resource, config: {"paint": config["allowed"]})
     useless = replace(rule("other-colour"), remedy=lambda _resource, _config: {"paint": "white"})
     config = PackConfig(rules={}, remediate=frozenset({"one-colour"}))
-    report = judge(stack("green", "red"), [mending], config, TODAY)
+    report = judge(stack("green", "red"), [mending], config)
     assert report.violations == ()
     assert [(one.rule, one.resource.name, one.properties) for one in report.mended] == [
         ("one-colour", "r1", ("paint",))
     ]
     # A remedy that mends nothing leaves a violation, no warning; one that is off changes nothing.
     config = PackConfig(rules={}, remediate=frozenset({"other-colour"}))
-    report = judge(stack("red"), [mending, useless], config, TODAY)
+    report = judge(stack("red"), [mending, useless], config)
     assert [one.rule for one in report.violations] == ["one-colour", "other-colour"]
     assert report.warnings == ()
     assert [one.rule for one in report.mended] == ["other-colour"]
@@ -104,8 +101,8 @@ def test_what_is_mended_is_judged_as_it_will_be() -> None:
 
 def test_the_whole_stack_is_judged_too() -> None:
     whole = rule("nobody-alone", whole=True)
-    assert judge(stack("green", "green"), [whole], NONE, TODAY).violations == ()
-    (found,) = judge(stack("green"), [whole], NONE, TODAY).violations
+    assert judge(stack("green", "green"), [whole], NONE).violations == ()
+    (found,) = judge(stack("green"), [whole], NONE).violations
     assert found.message.startswith("r0: is alone")
 
 
@@ -124,13 +121,11 @@ def test_a_rule_that_minds_the_order_of_resources_is_found() -> None:
 def test_a_whole_stacks_finding_can_be_excused() -> None:
     entry: Value = {"resource": "r0", "reason": "the others come later", "until": "2026-03-01"}
     config = PackConfig(rules={"nobody-alone": {"exceptions": [entry]}})
-    report = judge(stack("green"), [rule("nobody-alone", whole=True)], config, TODAY)
+    report = judge(stack("green"), [rule("nobody-alone", whole=True)], config)
     assert report.violations == ()
     assert [one.rule for one in report.excused] == ["nobody-alone"]
     assert report.unused == ()
 
 
 def test_what_is_not_the_docker_providers_is_let_alone() -> None:
-    assert (
-        judge(stack("red", kind="random:index/randomId:RandomId"), [rule("one-colour")], NONE, TODAY).violations == ()
-    )
+    assert judge(stack("red", kind="random:index/randomId:RandomId"), [rule("one-colour")], NONE).violations == ()

@@ -18,7 +18,7 @@ from pulumi_policy import EnforcementLevel
 from policies.rules import POLICIES
 from tests.policies.harness import CONTAINER, SECRET, SIGNATURE, UNKNOWN, Json, Props, container
 
-ADVISORY: Final = {"backup-set"}
+ADVISORY: Final = {"backup-set", "exception-review"}
 """Rules that only warn, everywhere."""
 PACK: Final = Path(__file__).resolve().parents[2] / "policies"
 
@@ -127,3 +127,4 @@ def test_every_rule_explains_itself() -> None:
 def test_the_pack_runs_in_the_projects_environment() -> None:
     project = yaml.safe_load((PACK / "PulumiPolicy.yaml").read_text(encoding="utf-8"))
     assert project["runtime"] == {"name": "python", "options": {"virtualenv": "../.venv"}}
+    assert {"docs/policies.md", "policies/config.yaml"} <= set(re.findall(r"[\w/]+\.\w+", project["description"]))

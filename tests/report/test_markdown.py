@@ -118,6 +118,58 @@ def test_a_secret_is_never_shown() -> None:
     assert MASK in markdown.render("test", Preview(changes=(whole,)))
 
 
+WRAPPED: Final[Table] = {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:x"}
+PLAIN: Final = "correct horse battery"
+BECAME: Final[dict[str, tuple[Json, Json, str]]] = {
+    # before, after, path
+    "the whole property": ([f"A={PLAIN}"], WRAPPED, "it"),
+    "a member": ([f"A={PLAIN}"], [WRAPPED], "it[0]"),
+    "a member, and one more before it": ([f"A={PLAIN}"], ["B=1", WRAPPED], "it[0]"),
+    "a member, and its neighbour goes": (["B=1", f"A={PLAIN}"], [WRAPPED], "it[1]"),
+    "a member that moves": (["B=1", f"A={PLAIN}"], [WRAPPED, "B=1"], "it[1]"),
+    "a member of an object": ({"a": PLAIN, "b": 1}, {"a": WRAPPED, "b": 2}, "it.a"),
+    "a file": (
+        [{"file": "/a", "content": PLAIN}, {"file": "/b", "content": "x"}],
+        [{"file": "/b", "content": "x"}, {"file": "/a", "content": WRAPPED}],
+        "it[0].content",
+    ),
+    "a label": ([{"label": "x", "value": PLAIN}], [{"label": "x", "value": WRAPPED}], "it[0].value"),
+    "a word": (["run", PLAIN, "-v"], ["run", WRAPPED, "-v"], "it[1]"),
+    "a line of a text": (f"a: 1\nmotto: {PLAIN}\n", "a: 1\npassword: swordfish\n", "it"),
+    "a text": (PLAIN, WRAPPED, "it"),
+    "a number": (77310, WRAPPED, "it"),
+    "a list that was a text": (PLAIN, ["--x", WRAPPED], "it"),
+}
+
+
+@pytest.mark.parametrize("case", BECAME)
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("kind", ["update", "delete", "add"])
+def test_what_becomes_a_secret_is_hidden_on_both_sides(case: str, back: bool, kind: str) -> None:
+    before, after, path = BECAME[case]
+    old, new = ({"it": after}, {"it": before}) if back else ({"it": before}, {"it": after})
+    for where in ("it", path):
+        one = replace(change(old=old, new=new), diffs={where: kind})
+        shown = markdown.render("test", Preview(changes=(one,)))
+        assert PLAIN not in shown
+        assert "77310" not in shown
+
+
+def test_what_was_a_secret_before_hides_nothing_else() -> None:
+    cases: list[tuple[Json, Json]] = [
+        (["A=1", WRAPPED], ["A=2", WRAPPED]),
+        ("a: A=1\npassword: swordfish\n", "a: A=2\npassword: swordfish\n"),
+        ([{"file": "A=1", "content": WRAPPED}], [{"file": "A=2", "content": WRAPPED}]),
+    ]
+    for old, new in cases:
+        one = replace(change(old={"it": old}, new={"it": new}), diffs={"it": "update"})
+        shown = markdown.render("test", Preview(changes=(one,)))
+        assert "A=1" in shown
+        assert "A=2" in shown
+    one = replace(change(old={"it": ["A=x", "B=1"]}, new={"it": [WRAPPED, "B=1"]}), diffs={"it": "update"})
+    assert "B=1" in markdown.render("test", Preview(changes=(one,)))
+
+
 def test_what_is_said_beside_a_value_hides_it() -> None:
     for one in (
         Change(
@@ -174,7 +226,7 @@ def test_a_text_is_shown_by_the_lines_that_changed() -> None:
         "! content: some lines",
         "    | line 48",
         "    | line 49",
-        "-   | line 50",
+        f"-   | {MASK}",
         f"+   | password = {MASK}",
         "    | line 51",
         "    | line 52",

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from components import reach
 from scripts import destroy, dockerhost
 from scripts.console import UserError
 from scripts.dockerhost import Container, Named, Scene
@@ -19,7 +20,7 @@ def volumes(*names: str) -> State:
 
 
 def test_the_message_says_where_the_data_is_and_how_it_goes() -> None:
-    text = destroy.kept(volumes("nexus-dev-sonarr-config", "nexus-dev-data"), "", dockerhost.DEFAULT)
+    text = destroy.kept(volumes("nexus-dev-sonarr-config", "nexus-dev-data"), "", reach.DEFAULT)
     assert "  Docker volume nexus-dev-data\n" in text
     assert "  docker volume rm nexus-dev-data nexus-dev-sonarr-config\n" in text
     assert "rm -r" not in text
@@ -33,7 +34,7 @@ def test_the_message_names_a_host_path_and_another_engine() -> None:
 
 
 def test_the_message_is_short_where_there_is_no_data() -> None:
-    assert destroy.kept(State(), "", dockerhost.DEFAULT) == "No data is left."
+    assert destroy.kept(State(), "", reach.DEFAULT) == "No data is left."
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from components import host
+from components import host, reach
 from components.images import PINS
 from scripts import doctor, stack
 from scripts.doctor import Finding, Source
@@ -39,7 +40,8 @@ def test_a_good_host_has_no_failure() -> None:
         (replace(WELL, free_bytes=0), "free disk"),
         (replace(WELL, data_is_directory=False), "data"),
         (replace(WELL, engine=None, engine_error="no Docker Engine answers"), "Docker Engine"),
-        (replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs")), "storage driver"),
+        (replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True)), "storage driver"),
+        (replace(WELL, engine=replace(ENGINE, cpus=1)), "processors"),
     ],
 )
 def test_what_the_stack_needs_and_the_host_lacks_fails(facts: host.HostFacts, what: str) -> None:
@@ -53,7 +55,7 @@ def test_every_problem_of_the_host_has_a_line() -> None:
     listener = host.Listener(address=settings().edge.bind_address, port=80, holder="container x")
     facts = replace(
         WELL,
-        engine=replace(ENGINE, storage_driver="overlayfs"),
+        engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True, cpus=1),
         tun=False,
         dri=(),
         free_bytes=0,
@@ -63,7 +65,7 @@ def test_every_problem_of_the_host_has_a_line() -> None:
     )
     details = "\n".join(finding.detail for finding in doctor.about_host(settings(), facts))
     problems = host.problems(settings(), facts)
-    assert len(problems) == 8
+    assert len(problems) == 9
     for problem in problems:
         assert problem in details
 
@@ -77,11 +79,85 @@ def test_an_old_engine_is_a_warning() -> None:
     assert findings["Docker Engine"].status == "ok"
 
 
-def test_of_a_remote_engine_nothing_local_is_said() -> None:
+@pytest.mark.parametrize(
+    ("engine", "what", "says"),
+    [
+        (replace(ENGINE, rootless=True), "rootless engine", "ports below 1024"),
+        (replace(ENGINE, limits=False), "cgroup", "cannot limit memory"),
+        (replace(ENGINE, desktop=True), "Docker Desktop", "not tried"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_a_warning(engine: host.Engine, what: str, says: str) -> None:
+    facts = replace(WELL, engine=engine)
+    findings = [one for one in doctor.about_host(settings(docker={}), facts) if one.status != "ok"]
+    assert [(one.status, one.what) for one in findings if one.what != "WireGuard"] == [("warn", what)]
+    assert says in by_name(findings)[what].detail
+
+
+def test_where_images_lie_in_containerd_what_is_lost_is_said() -> None:
+    facts = replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True))
+    found = by_name(list(doctor.about_host(settings(docker={}), facts)))["storage driver"]
+    assert found.status == "ok"
+    assert "not Prometheus's own" in found.detail
+
+
+def test_of_an_engine_in_a_machine_of_its_own_nothing_local_is_said() -> None:
+    engine = replace(ENGINE, desktop=True, cpus=1)
+    facts = host.HostFacts(stack="dev", local=False, engine=engine, unseen="elsewhere")
+    findings = by_name(list(doctor.about_host(settings(docker={}), facts)))
+    assert [name for name, one in findings.items() if one.status == "FAIL"] == ["processors"]
+    assert findings["host"].detail == "could not be looked at: elsewhere"
+    assert findings["/dev/net/tun"] == doctor.Finding(status="warn", what="/dev/net/tun", detail="unknown")
+
+
+def test_of_a_host_that_was_not_asked_nothing_is_said() -> None:
     remote = settings(docker={"host": "ssh://media@nas", "socket-gid": 998})
     (finding,) = doctor.about_host(remote, host.HostFacts(stack="prod", local=False))
     assert finding.status == "ok"
-    assert "not on this machine" in finding.detail
+    assert "cannot be looked at" in finding.detail
+
+
+def test_what_is_unknown_is_never_called_free_or_there() -> None:
+    unseen = host.HostFacts(stack="dev", local=False, engine=ENGINE, unseen="the key does one thing alone")
+    findings = by_name(list(doctor.about_host(settings(docker={"host": "ssh://a", "socket-gid": 1}), unseen)))
+    assert findings["host"].status == "warn"
+    assert "the key does one thing alone" in findings["host"].detail
+    for what in ("GPU", "/dev/net/tun", "WireGuard", "port 80", "port 443", "free disk", "data"):
+        assert (findings[what].status, findings[what].detail) == ("warn", "unknown"), what
+    assert findings["networks"].status == "warn"
+    assert "routes unknown" in findings["networks"].detail
+    assert "FAIL" not in {finding.status for finding in findings.values()}
+    partly = by_name(list(doctor.about_host(settings(), replace(WELL, routes_unseen=True))))
+    assert "routes unknown, the host has no `ip` command" in partly["networks"].detail
+
+
+def test_a_resolver_on_loopback_is_a_warning_where_names_leave_by_it() -> None:
+    there = replace(WELL, resolvers=(ipaddress.ip_address("127.0.0.1"),))
+    assert by_name(list(doctor.about_host(settings(), there)))["name server"].status == "ok"
+    old = replace(there, engine=replace(ENGINE, version="20.10.24+dfsg1"))
+    finding = by_name(list(doctor.about_host(settings(), old)))["name server"]
+    assert finding.status == "warn"
+    assert "CVE-2024-29018" in finding.detail
+    assert "name server" not in by_name(list(doctor.about_host(settings(), WELL)))
+
+
+def test_the_kernels_wireguard_is_needed_by_the_real_image_alone() -> None:
+    without = replace(WELL, wireguard=False)
+    assert by_name(list(doctor.about_host(settings(), without)))["WireGuard"].status == "FAIL"
+    lab = settings(images={"lock": "/lab.json"})
+    assert by_name(list(doctor.about_host(lab, without)))["WireGuard"].status == "warn"
+    assert Source(chosen=None, answers=SILENT).will_be_lab
+    assert not Source(chosen={}, answers=SILENT).will_be_lab
+    assert not Source(chosen=None, answers={**SILENT, "ghcr.io": True}).will_be_lab
+
+
+def test_what_the_shell_says_of_an_engine_is_told(paths: Paths) -> None:
+    shell = replace(paths, environment={**paths.environment, **dict.fromkeys(reach.VARIABLES, "x")})
+    findings = list(doctor.about_shell(shell))
+    assert [finding.what for finding in findings] == list(reach.VARIABLES)
+    assert {finding.status for finding in findings} == {"warn"}
+    assert "x" not in {finding.detail for finding in findings}
+    assert list(doctor.about_shell(paths)) == []
 
 
 SILENT = {"ghcr.io": False, "lscr.io": False, "registry-1.docker.io": False}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from policies import config as pack
 from scripts import engine as module
 from scripts import stack
@@ -207,6 +208,27 @@ def test_a_run_shows_each_line_and_gives_its_status(engine: Engine) -> None:
     lines: list[str] = []
     assert engine.stream("dance", show=lines.append) == 1
     assert lines == ["no such command"]
+
+
+def test_over_ssh_no_more_connections_are_made_at_once_than_sshd_takes(engine: Engine, paths: Paths) -> None:
+    engine.stream("dance", "--yes")
+    assert log(paths)[-1]["words"] == ["dance", "--yes"]
+    for given in ({"host": "ssh://me@nas"}, '{"host": "ssh://me@nas"}'):
+        stack.set_value(engine.files, "nexus:docker", given)
+        engine.stream("dance", "--yes")
+        assert log(paths)[-1]["words"] == ["dance", f"--parallel={reach.SSH_PARALLEL}", "--yes"]
+
+
+def test_what_a_shell_says_of_an_engine_is_told_to_count_for_nothing(
+    paths: Paths, files: StackFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module.open_stack(paths, files.stack)
+    assert "count for nothing" not in capsys.readouterr().err
+    paths.environment.update(DOCKER_CONTEXT="elsewhere")  # type: ignore[attr-defined]
+    module.open_stack(paths, files.stack)
+    told = capsys.readouterr().err
+    assert "DOCKER_CONTEXT of your shell count for nothing" in told
+    assert "elsewhere" not in told
 
 
 def test_the_stand_in_for_the_cli_is_what_runs(paths: Paths) -> None:

@@ -6,8 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import docker
+import docker.errors
 import pytest
 
+from components import reach
 from components.images import PINS
 from scripts import images, stack
 from scripts.console import UserError
@@ -129,6 +132,46 @@ def test_a_lock_tells_stand_ins_of_what_the_program_uses(tmp_path: Path) -> None
     assert images.stand_ins(found) == ("jellyfin",)
 
 
+class _Images:
+    """Holds what it is told to."""
+
+    def __init__(self, *held: str) -> None:
+        self.held = held
+
+    def get(self, ref: str) -> None:
+        if ref not in self.held:
+            raise docker.errors.ImageNotFound(ref)
+
+
+class _Client(docker.DockerClient):
+    def __init__(self, *held: str) -> None:
+        self._held = _Images(*held)
+
+    @property
+    def images(self) -> _Images:  # type: ignore[override]
+        return self._held
+
+
+def test_an_engine_over_ssh_is_asked_what_it_holds_and_nothing_is_built(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = engine.paths.lab_lock
+    stack.set_value(engine.files, KEY, {"lock": str(lock)})
+    built: list[str] = []
+    monkeypatch.setattr(images, "build", lambda _, host: built.append(host))
+    with pytest.raises(UserError, match=r"not built over ssh; run `lab/images/build` on that host"):
+        images.ensure(engine, _Client(), "ssh://me@nas")
+    lock.parent.mkdir(parents=True)
+    lock_file(lock.parent)
+    with pytest.raises(UserError, match=r"at ssh://me@nas does not hold traefik; run `lab/images/build` on that"):
+        images.ensure(engine, _Client("localhost:5790/j:1@sha256:0"), "ssh://me@nas")
+    both = _Client("localhost:5790/j:1@sha256:0", "localhost:5790/t:3@sha256:1")
+    images.ensure(engine, both, "ssh://me@nas")
+    assert built == []
+    images.ensure(engine, both, "unix:///run/my.sock")
+    assert built == ["unix:///run/my.sock"]
+
+
 @pytest.mark.parametrize("text", [None, "not JSON", "{}", "[]"])
 def test_a_lock_that_is_not_one_says_what_writes_it(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "images.lock.json"
@@ -145,4 +188,4 @@ def test_a_build_that_fails_is_told(engine: Engine) -> None:
     script.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     script.chmod(0o755)
     with pytest.raises(UserError, match=r"failed \(status 3"):
-        images.build(engine.paths)
+        images.build(engine.paths, reach.DEFAULT)

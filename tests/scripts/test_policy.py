@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -94,7 +94,7 @@ class TestStackFiles:
         assert int(last[2]) > 80
         used = lines_of(text, "exceptions in use")
         assert any("cadvisor-socket-proxy-container  mounts[0].source" in line for line in used)
-        assert all(re.search(r"  until \d{4}-\d\d-\d\d  .{10}", line) for line in used), "day and reason"
+        assert all(re.search(r"  review by \d{4}-\d\d-\d\d  .{10}", line) for line in used), "day and reason"
 
     def test_judged_is_what_the_program_declares(self) -> None:
         found = declared.of_stack(ROOT, "dev", ROOT / "Pulumi.dev.yaml")
@@ -147,6 +147,18 @@ class TestStackFiles:
         proxy = next(one for one in found.resources if one.name == "cadvisor-socket-proxy-container")
         assert proxy.props["groupAdds"] == [str(declared.SOCKET_GID)]
 
+    @pytest.mark.parametrize("stack", ["prod", "staging"])
+    def test_a_template_is_judged_with_examples_and_says_so(
+        self, capsys: pytest.CaptureFixture[str], stack: str
+    ) -> None:
+        assert policy.main(["--stack", stack]) == 0
+        told = capsys.readouterr()
+        assert f"policy: stack {stack}: {len(RULES)} rules run, " in told.out
+        assert (
+            f"Pulumi.{stack}.yaml: is a template; judged with examples in place of CHANGE-ME in nexus:edge.domain, "
+            "nexus:storage.data, nexus:vpn.provider, nexus:vpn.addresses\n"
+        ) in told.err
+
     def test_a_stack_without_a_file(self) -> None:
         with pytest.raises(UserError, match="there is no such stack file"):
             policy.main(["--stack", "nosuch"])
@@ -179,20 +191,28 @@ class TestStackFiles:
 class TestExceptions:
     PROXY: Final = "no-engine-socket cadvisor-socket-proxy-container"
 
-    def test_one_that_has_ended_fails(
+    def test_one_whose_review_is_overdue_fails_and_still_holds(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        text = pack.FILE.read_text(encoding="utf-8")
+        file = tmp_path / "policies" / "config.yaml"
+        file.parent.mkdir()
+        monkeypatch.setattr(pack, "FILE", file)
         yesterday = TODAY - timedelta(days=1)
-        with_exceptions(monkeypatch, tmp_path, f"{self.PROXY} {yesterday}")
-        status, text = run(capsys)
-        assert status == 1
-        assert f"Its exception ended on {yesterday}: see policies/config.yaml" in "".join(
-            lines_of(text, "violations")
-        )
-        (ended,) = lines_of(text, "exceptions that have ended: take them out of policies/config.yaml, or renew them "
-                                  "with a review")  # fmt: skip
-        assert f"ended {yesterday}" in ended
-        assert "exceptions in use:" not in text
+        for day, expected in ((TODAY, 0), (yesterday, 1)):
+            file.write_text(re.sub(r"until: \S+", f"until: {day}", text), encoding="utf-8")
+            status, shown = run(capsys)
+            assert status == expected, shown
+            assert ": 0 violations, " in shown
+        lines = lines_of(shown, "exceptions to review")
+        assert len(lines) == len(pack.read(file).exceptions) > 0
+        assert all(f"review was due by {yesterday}" in line for line in lines)
+        assert any(" exceptions.0 (no-engine-socket, cadvisor-socket-proxy-container): " in line for line in lines)
+        assert f"review by {yesterday} (overdue)" in shown
+        # What `up` shows of it: a line of the file for each, and no rule that refuses.
+        (warned,) = shown.partition("exception-review (severity low")[2].split("what to do")[:1]
+        said = f"exceptions[0] (no-engine-socket) is an exception whose review was due by {yesterday}"
+        assert f"cadvisor-socket-proxy-container: {said}" in warned
 
     def test_one_that_holds_passes_and_is_listed(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -205,7 +225,7 @@ class TestExceptions:
         cells = [
             self.PROXY.replace(" ", "  "),
             "mounts[0].source",
-            f"until {TODAY} (0 days left)",
+            f"review by {TODAY} (0 days left)",
             "needed for this test",
         ]
         assert used.split() == "  ".join(cells).split()
@@ -388,32 +408,15 @@ def test_both_at_once_is_refused() -> None:
 def test_what_the_engine_will_mend_is_told() -> None:
     text = "development-stacks: []\nremediate: {dev: [log-rotation]}\n"
     with mock.patch.object(Path, "read_text", return_value=text):
-        settings = pack.configure(pack.read(), RULES, "dev", TODAY)
+        settings = pack.configure(pack.read(), RULES, "dev")
     app = Resource(
         type="docker:index/container:Container",
         name="sonarr-container",
         stack="dev",
         props={"logDriver": "json-file"},
     )
-    report = judge(Stack(name="dev", resources=(app,)), RULES, settings, TODAY)
+    report = judge(Stack(name="dev", resources=(app,)), RULES, settings)
     assert "log-rotation" not in {one.rule for one in report.violations}
-    shown = policy.describe(report, settings, TODAY)
+    shown = policy.describe(report, (), TODAY)
     assert "changed by the engine, by `remediate` in policies/config.yaml:" in shown
     assert re.search(r"log-rotation +sonarr-container +logDriver, logOpts", shown)
-
-
-def test_ended_and_unused_are_told_apart() -> None:
-    day = date(2026, 3, 1)
-    line = "{rule: no-engine-socket, resource: %s, reason: needed for this test, until: %s}"
-    text = (
-        f"development-stacks: []\nexceptions: [{line % ('bygone', '2026-02-28')}, {line % ('current', '2026-03-01')}]"
-    )
-    with mock.patch.object(Path, "read_text", return_value=text):
-        settings = pack.configure(pack.read(), RULES, "dev", day)
-    report = judge(Stack(name="dev", resources=()), RULES, settings, day)
-    shown = policy.describe(report, settings, day)
-    (ended, unused) = shown.split("\n\n")
-    assert "bygone" in ended
-    assert "current" not in ended
-    assert "current" in unused
-    assert "bygone" not in unused

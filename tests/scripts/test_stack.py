@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from scripts import stack
 from scripts.console import UserError
 from scripts.paths import Paths
@@ -165,8 +166,17 @@ def test_a_name_that_is_not_one_is_refused(paths: Paths, name: str) -> None:
     ("text", "says"),
     [
         ("config: [unclosed\n", "is not YAML"),
-        ("- a list\n", "is not a stack file"),
-        ("config: text\n", "is not a stack file"),
+        ("- a list\n", "is not an object"),
+        ("config: text\n", "config is not an object"),
+        ("confg: {}\n", "confg: no such key; allowed are config, "),
+        ("config:\n  nexus:a: 1\n  nexus:b: 2\n  nexus:a: {}\n", "line 4: the key nexus:a stands twice"),
+        ("config:\n  nexus:a: {b: 1, c: [{d: 1, d: 2}]}\n", "line 2: the key d stands twice"),
+        ("config:\n  edge: {}\n  nexus:edge: {}\n", "nexus:edge: is nexus:edge once more"),
+        ("config:\n  nexus:config:edge: {}\n  edge: {}\n", "edge: is nexus:edge once more"),
+        ("config:\n  nexus:apps:\n    uid: 01000\n", "line 3: a number with a leading zero"),
+        ("config:\n  nexus:edge: {https-port: 0443, http-port: 80}\n", "line 2: a number with a leading zero"),
+        ("config:\n  nexus:edge: {https-port: -08}\n", "line 2: a number with a leading zero"),
+        ("config:\n  nexus:edge: *nowhere\n", "is not YAML: line 2: found undefined alias"),
     ],
 )
 def test_a_file_that_is_not_one_is_named(paths: Paths, text: str, says: str) -> None:
@@ -175,6 +185,24 @@ def test_a_file_that_is_not_one_is_named(paths: Paths, text: str, says: str) -> 
     with pytest.raises(UserError, match=says) as refused:
         stack.prepare(paths, "dev")
     assert str(file) in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["nexus:tls-key: hunter2: x\n", "a: 1\n  a: hunter2\n", "k: [hunter2, 010\n"])
+def test_a_file_that_is_not_one_is_not_quoted(paths: Paths, text: str) -> None:
+    (paths.root / "Pulumi.dev.yaml").write_text(f"config:\n  {text}", encoding="utf-8")
+    with pytest.raises(UserError) as refused:
+        stack.prepare(paths, "dev")
+    assert "hunter2" not in str(refused.value)
+    assert ": line " in str(refused.value)
+
+
+def test_a_key_without_a_namespace_is_the_projects_as_for_pulumi(paths: Paths) -> None:
+    text = "config:\n  vpn: {type: embedded}\n  nexus:config:edge: {https-port: 22443}\n  pulumi:tags: {}\n"
+    (paths.root / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
+    made = stack.prepare(paths, "dev")
+    assert stack.settings(made).edge.https_port == 22443
+    assert stack.read(made.config)["config"] == stack.read(paths.root / "Pulumi.dev.yaml")["config"]
+    assert stack.values(made).keys() == {"nexus:vpn", "nexus:edge", "pulumi:tags"}
 
 
 def test_a_passphrase_that_is_gone_is_not_replaced_by_a_new_one(paths: Paths, files: StackFiles) -> None:
@@ -272,6 +300,11 @@ def test_the_environment_names_the_files_and_hides_no_other_passphrase_behind_th
     assert "PULUMI_CONFIG_PASSPHRASE" not in environment
 
 
+def test_the_environment_says_nothing_of_an_engine(paths: Paths, files: StackFiles) -> None:
+    paths.environment.update(dict.fromkeys(reach.VARIABLES, "/elsewhere"))  # type: ignore[attr-defined]
+    assert not reach.VARIABLES.keys() & files.environment(paths).keys()
+
+
 def test_levels_of_another_project_are_not_ours(paths: Paths, files: StackFiles) -> None:
     paths.environment.update(PULUMI_OPTION_POLICY_PACK_CONFIG="/x.json")  # type: ignore[attr-defined]
     assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in files.environment(paths)
@@ -279,33 +312,36 @@ def test_levels_of_another_project_are_not_ours(paths: Paths, files: StackFiles)
 
 def test_yaml_is_read_as_pulumi_reads_it_and_text_stays_text(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
-    text = "config: {a: no, b: 12:30:00, c: 2026-01-01, d: true, e: 7, f: 1.5, g: ~, h: '7', i: 1e3}\n"
-    file.write_text(text, encoding="utf-8")
-    expected = {
-        "config": {
-            "a": "no",
-            "b": "12:30:00",
-            "c": "2026-01-01",
-            "d": True,
-            "e": 7,
-            "f": 1.5,
-            "g": None,
-            "h": "7",
-            "i": 1000.0,
-        }
+    text = "{a: no, b: 12:30:00, c: 2026-01-01, d: true, e: 7, f: 1.5, g: ~, h: '07', i: 1e3, j: 0, k: 0.5, l: -0}"
+    file.write_text(f"config: {{nexus:x: {text}}}\n", encoding="utf-8")
+    expected: Tree = {
+        "a": "no",
+        "b": "12:30:00",
+        "c": "2026-01-01",
+        "d": True,
+        "e": 7,
+        "f": 1.5,
+        "g": None,
+        "h": "07",
+        "i": 1000.0,
+        "j": 0,
+        "k": 0.5,
+        "l": 0,
     }
-    assert stack.read(file) == expected
-    stack.write(file, expected)
-    assert stack.read(file) == expected
-    stack.write(file, {"config": {"a": "1e3", "b": "7", "c": "true"}})
-    assert stack.read(file) == {"config": {"a": "1e3", "b": "7", "c": "true"}}
+    for values in (expected, {"a": "1e3", "b": "7", "c": "true", "d": "010"}):
+        if values is not expected:
+            stack.write(file, {"config": {"nexus:x": values}})
+        assert stack.read(file) == {"config": {"nexus:x": values}}
+        stack.write(file, stack.read(file))
+        assert stack.read(file) == {"config": {"nexus:x": values}}
 
 
 def test_check_refuses_what_the_program_would_refuse(files: StackFiles) -> None:
+    stack.check(files)
+    stack.set_value(files, "nexus:tls-certificate", {"secure": "v1:abc"})
     with pytest.raises(UserError, match="nexus:tls-key: missing"):
         stack.check(files)
-    for key in ("nexus:tls-certificate", "nexus:tls-key"):
-        stack.set_value(files, key, {"secure": "v1:abc"})
+    stack.set_value(files, "nexus:tls-key", {"secure": "v1:abc"})
     stack.check(files)
     stack.set_value(files, "nexus:smtp-password", "hunter2")
     with pytest.raises(UserError, match="is a secret but stored in clear") as refused:

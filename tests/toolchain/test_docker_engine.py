@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from components import reach
 from tests.toolchain.conftest import Machine, executable
 
 SYSTEMD = Path("/run/systemd/system").is_dir()
@@ -79,12 +80,24 @@ def test_engine_that_answers_is_left_alone(machine: Machine, engine: Path) -> No
     assert machine.calls("docker")[0].startswith("docker --host unix:///var/run/docker.sock ")
 
 
-def test_remote_engine_is_asked_and_nothing_is_started_in_its_place(machine: Machine, engine: Path) -> None:
+def test_another_engine_is_asked_and_none_started_in_its_place(machine: Machine, engine: Path) -> None:
     put_engine(machine.bin)
-    done = machine.run("scripts/docker-engine", DOCKER_HOST="tcp://192.0.2.7:2375")
+    done = machine.run("scripts/docker-engine", "start", "unix:///run/user/7/docker.sock")
     assert done.returncode == 1
-    assert "DOCKER_HOST=tcp://192.0.2.7:2375 does not answer: Cannot connect" in done.stderr
-    assert machine.calls("docker") == ["docker --host tcp://192.0.2.7:2375 version --format {{.Server.Version}}"]
+    assert "nexus:docker.host: unix:///run/user/7/docker.sock does not answer: Cannot connect" in done.stderr
+    assert machine.calls("docker") == [
+        "docker --host unix:///run/user/7/docker.sock version --format {{.Server.Version}}"
+    ]
+
+
+def test_no_variable_of_the_caller_reaches_docker(machine: Machine, engine: Path) -> None:
+    put_engine(machine.bin)
+    executable(machine.bin / "docker", FAKE_DOCKER + 'env | grep ^DOCKER_ >>"$FAKE_LOG" || true\n')
+    (engine / "up").touch()
+    done = machine.run("scripts/docker-engine", **dict.fromkeys(reach.VARIABLES, "/elsewhere"))
+    assert done.returncode == 0
+    assert machine.calls("docker") == [f"docker --host {reach.DEFAULT} version --format {{{{.Server.Version}}}}"]
+    assert machine.calls("DOCKER_") == []
 
 
 def test_user_outside_the_docker_group_gets_the_command(machine: Machine, engine: Path) -> None:

@@ -10,5 +10,4 @@ fi
 # Left behind by a container that was killed; its process id means nothing here.
 rm -f "$folder/lockfile"
 
-# 4.5 asks for assent to its legal notice on standard input where the configuration has none.
-exec qbittorrent-nox --webui-port="$QBT_WEBUI_PORT" "$@" <<<y
+exec qbittorrent-nox --webui-port="$QBT_WEBUI_PORT" "$@"
