@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -148,9 +150,28 @@ def test_a_killed_docker_engine_is_healed(stack: Stack, other: Stack) -> None:
         assert ask(one, "qbittorrent").status == 200
 
 
-def test_the_downloader_comes_back_by_itself_after_the_docker_engine(stack: Stack) -> None:
-    """Killed and started again, as at a reboot: it starts the containers in any order, and nobody runs `up`."""
-    os.kill(dockerd(), signal.SIGKILL)
+def power_lost(stack: Stack) -> None:
+    """The engine and every container end at once. Where a container outlived it, the engine would stop that one when
+    it starts, as if a person had, and leave it so."""
+    running = [int(item.attrs["State"]["Pid"]) for item in stack.client.containers.list()]
+    for process in (dockerd(), *running):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def shut_down(_stack: Stack) -> None:
+    """The engine is told to end, and stops its containers first, as at a reboot."""
+    process = dockerd()
+    os.kill(process, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), STOP_LIMIT, "the engine to end")
+
+
+@pytest.mark.parametrize("trouble", [shut_down, power_lost])
+def test_the_downloader_comes_back_by_itself_after_the_docker_engine(
+    stack: Stack, trouble: Callable[[Stack], None]
+) -> None:
+    """The engine starts the containers in any order, the downloader before its VPN container too."""
+    trouble(stack)
     subprocess.run(["scripts/docker-engine"], cwd=ROOT, check=True, timeout=120)
     began, said = time.monotonic(), [""]
 

@@ -174,7 +174,8 @@ class TestStackFiles:
         assert told[at + 1].startswith(
             "    Container cadvisor-socket-proxy-container: mounts[0].source is a container "
         )
-        assert told[at + 2].startswith("    what to do: Remove the bind")
+        assert told[at + 2].startswith("    Container guard-socket-proxy-container: mounts[0].source is a container ")
+        assert told[at + 3].startswith("    what to do: Remove the bind")
         assert re.search(r" [1-9]\d* violations?, ", text.splitlines()[-1])
 
     def test_a_mistake_in_the_configuration_is_a_message(
@@ -216,9 +217,11 @@ class TestExceptions:
     def test_one_that_holds_passes_and_is_listed(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with_exceptions(monkeypatch, tmp_path, f"{self.PROXY} {TODAY}", f"no-engine-socket other {TODAY}")
+        guard = "no-engine-socket guard-socket-proxy-container"
+        wanted = (f"{one} {TODAY}" for one in (self.PROXY, guard, "no-engine-socket other"))
+        with_exceptions(monkeypatch, tmp_path, *wanted)
         _, text = run(capsys)
-        (used,) = lines_of(text, "exceptions in use")
+        used, _ = lines_of(text, "exceptions in use")
         cells = [
             self.PROXY.replace(" ", "  "),
             "mounts[0].source",
