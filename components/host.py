@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from components.errors import PlatformError
+
 if TYPE_CHECKING:
     from components.settings import Settings
 
@@ -32,7 +34,7 @@ _TIMEOUT: Final = 10.0
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class HostError(ValueError):
+class HostError(PlatformError):
     """A fact of the host that the program cannot do without is not to be had: the message says what to do."""
 
 
