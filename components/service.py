@@ -12,7 +12,7 @@ import inspect
 import ipaddress
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, final
@@ -21,7 +21,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.errors import PlatformError
-from components.names import LABEL_SEED, labels, physical
+from components.names import LABEL_OWN, LABEL_SEED, labels, physical
 from components.networks import Networks
 from components.settings import DriGpu, NvidiaGpu, Settings
 from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
@@ -409,7 +409,7 @@ class Service(pulumi.ComponentResource):
             uploads += [
                 docker.ContainerUploadArgs(
                     file=f"{target}/{path}",
-                    content=pulumi.Output.from_input(content).apply(_not_empty(f"{self.name}: {target}/{path}")),
+                    content=_not_empty(f"{self.name}: {target}/{path}", content),
                     permissions="0400",
                     owner=str(args.user.uid),
                     group=str(args.user.gid),
@@ -451,6 +451,9 @@ class Service(pulumi.ComponentResource):
         if seed is not None:
             # A changed file replaces the seed, and its id here replaces the app, which then reads the new file.
             marks[LABEL_SEED] = seed.apply(lambda ended: ended.id)
+        # Where one is taken away, the provider keeps the old one for the image's own: this label replaces the app.
+        if own := [name for name in ("entrypoint", "command") if getattr(args, name)]:
+            marks[LABEL_OWN] = " ".join(own)
         network_mode, attachments = self._network()
         env: dict[str, pulumi.Input[str]] = {"TZ": site.settings.apps.timezone, **args.env}
         return docker.Container(
@@ -591,15 +594,17 @@ def one_shot(
     return pulumi.Output.all(container.exit_code, container.container_logs, container.name).apply(ended)
 
 
-def _not_empty(what: str) -> Callable[[str], str]:
-    """Hands a file's content on. Raises RunError where it is empty: the provider would refuse it without a name."""
+def _not_empty(what: str, content: pulumi.Input[str]) -> pulumi.Input[str]:
+    """A file's content. A run of the program fails where it turns out to be empty: the provider's refusal names no
+    file."""
 
-    def checked(content: str) -> str:
-        if not content:
+    def checked(text: str) -> str:
+        if not text:
             raise pulumi.RunError(f"{what} would be empty: set what it is made from, or leave the file out")
-        return content
+        return text
 
-    return checked
+    # What is text already has been looked at (ServiceArgs).
+    return content if isinstance(content, str) else pulumi.Output.from_input(content).apply(checked)
 
 
 def _tidied(directories: list[str], files: list[str]) -> Iterator[str]:

@@ -41,6 +41,11 @@ TUN: Final = "/dev/net/tun"
 LAYERS: Final = "/var/lib/docker/image/overlay2/layerdb"
 
 
+UPDATED: Final = frozenset(
+    {"attach", "destroyGraceSeconds", "logs", "memory", "memorySwap", "mustRun", "restart", "wait", "waitTimeout"}
+)
+"""Inputs that the provider sends to a running container, or that are its own."""
+
 PROMISED: Final = frozenset(
     {
         "capabilities",
@@ -91,6 +96,7 @@ SEED_INPUTS: Final = frozenset(
         "labels",
         "logDriver",
         "logOpts",
+        "logs",
         "memory",
         "memorySwap",
         "mounts",
@@ -99,7 +105,6 @@ SEED_INPUTS: Final = frozenset(
         "networkMode",
         "restart",
         "securityOpts",
-        "start",
         "uploads",
     }
 )
@@ -323,10 +328,10 @@ SERVICES: Final = {
     ),
     "does not write where its files are delivered": Promise(deviation=delivered),
     "bounds what it keeps in memory": Promise(deviation=sized_tmpfs),
-    "is replaced for what the provider only pretends to update": Promise(
-        deviation=lambda item: ",".join(
-            {"healthcheck", "tmpfs", "init", "cpus", "cpuPeriod", "cpuQuota"} - item.replace_on_changes
-        )
+    # The provider takes more than these for updates, and never sends them to the engine (tests/integration/
+    # test_changes.py changes each).
+    "is replaced for whatever is not updated in place": Promise(
+        deviation=lambda item: ",".join(sorted(item.inputs.keys() - UPDATED - item.replace_on_changes))
     ),
     # Its name can be taken once only.
     "can be replaced": Promise(
@@ -334,7 +339,7 @@ SERVICES: Final = {
     ),
     "is found by its labels": Promise(
         deviation=lambda item: unless(
-            item.labels.keys() - {"nexus.seed"} == {"nexus.stack", "nexus.service", "nexus.role"}
+            item.labels.keys() - {"nexus.seed", "nexus.own"} == {"nexus.stack", "nexus.service", "nexus.role"}
             and item.labels["nexus.stack"] == "test"
             and item.name == f"{item.labels['nexus.service']}-container",
             item.labels,
@@ -376,24 +381,25 @@ SEEDS: Final = {
             item.text("restart"),
         )
     ),
-    "never runs, or is waited for": Promise(
-        # `attach` makes the provider wait for its end.
+    "is waited for": Promise(
+        # `attach` makes the provider wait for its end, and `logs` keep what it said.
         deviation=lambda item: unless(
-            item.inputs["start"] is item.inputs["attach"]
-            and (item.inputs["start"] is True) == (item.texts("command")[0] == "sh"),
-            [item.inputs["start"], item.inputs["attach"]],
+            item.inputs["attach"] is True
+            and item.inputs["logs"] is True
+            and item.texts("command")[:2] == ["sh", "-ec"],
+            [item.inputs["attach"], item.inputs["logs"]],
         )
     ),
     "drops every capability": Promise(
         deviation=lambda item: unless(item.table("capabilities").get("drops") == ["ALL"], item.table("capabilities"))
     ),
-    "adds what it takes to hand over files, where it runs": Promise(
+    "adds what it takes to hand over files": Promise(
         deviation=lambda item: unless(
-            _list(item.table("capabilities").get("adds"))
-            == (["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"] if item.inputs["start"] else []),
+            item.table("capabilities").get("adds") == ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"],
             item.table("capabilities"),
         )
     ),
+    "is replaced for whatever is not updated in place": SERVICES["is replaced for whatever is not updated in place"],
     "can be replaced": SERVICES["can be replaced"],
     "gains no privilege": SERVICES["gains no privilege"],
     "has memory and no swap": SERVICES["has memory and no swap"],
@@ -428,6 +434,11 @@ def handed_over(seed: Registered) -> dict[str, str]:
     return {path: user for user, path in re.findall(r"chown (\d+:\d+) ([^\s;]+)", seed.texts("command")[2])}
 
 
+def kept(seed: Registered) -> list[str]:
+    """The files that a seed leaves where it delivers."""
+    return re.findall(r"! -path (\S+)", seed.texts("command")[2])
+
+
 class TestEverySeed:
     @pytest.mark.parametrize("promise", SEEDS)
     def test_promise(self, promise: str) -> None:
@@ -446,6 +457,7 @@ class TestEverySeed:
             uid, gid = container.text("user").split(":")
             for upload in seed.tables("uploads"):
                 assert (upload["permissions"], upload["owner"], upload["group"]) == ("0400", uid, gid)
+            assert sorted(kept(seed)) == sorted(seed.files), "what is not declared is removed"
             # Same volumes, writable here and read-only there.
             for target in {"/run/config", "/run/secrets"} & seed.mounts.keys():
                 assert seed.mounts[target]["source"] == container.mounts[target]["source"]
@@ -602,9 +614,13 @@ class TestService:
         assert stack.of("Container").keys() == {"sonarr-container"}
         assert "nexus.seed" not in stack.service("sonarr").labels
 
-    def test_files_alone_need_no_command_to_run(self) -> None:
-        stack = declare(lambda site: Service("sonarr", dataclasses.replace(GOOD, config={"a": "x"}), site))
-        assert stack.seed("sonarr").inputs["start"] is False
+    def test_what_is_given_in_place_of_the_images_own_shows_in_a_label(self) -> None:
+        # A change of a label replaces the container; that the provider sees no change where one is taken away is
+        # shown by tests/integration/test_changes.py.
+        changed = dataclasses.replace(GOOD, entrypoint=("sleep",), command=("60",))
+        assert service("sonarr", changed).labels["nexus.own"] == "entrypoint command"
+        assert service("sonarr", dataclasses.replace(changed, command=())).labels["nexus.own"] == "entrypoint"
+        assert "nexus.own" not in service("sonarr").labels
 
     def test_a_volume_is_handed_over_and_the_tree_is_not(self) -> None:
         def program(site: Site) -> None:
@@ -619,7 +635,6 @@ class TestService:
         assert seed.texts("command")[:2] == ["sh", "-ec"]
         assert handed_over(seed) == {"/config": "1000:1000"}
         assert seed.mounts.keys() == {"/config"}
-        assert seed.inputs["start"] is True
 
     def test_environment_is_sorted_and_one_output_an_entry(self) -> None:
         def program(site: Site) -> None:

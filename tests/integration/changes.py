@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import pulumi
@@ -31,8 +31,11 @@ from components.service import (
     SharesNetworkOf,
     Site,
     User,
+    one_shot,
 )
 from components.settings import EmbeddedVpn, Settings
+from components.settings import Storage as StorageSettings
+from components.storage import Storage, VolumeMount
 
 CHANGED: Final = "NEXUS_TEST_CHANGED"
 """In the program's environment: set where the inputs are to be changed."""
@@ -43,6 +46,16 @@ ELSEWHERE: Final = ipaddress.IPv4Network("172.31.176.0/24")
 """For a network that moves."""
 BESIDE: Final = "beside"
 """A service whose network others share."""
+
+TREE: Final = "NEXUS_TEST_TREE"
+"""In the environment of `failing`: the path of the data tree."""
+KEEPER: Final = "keeper"
+"""A service with a volume of its own, whose user is changed."""
+WRITES: Final = (
+    "mkdir -p /kept/deep/er && echo once >>/kept/deep/er/file && chmod -R go= /kept/deep && exec sleep 3600"
+)
+"""What it does at each start: files that no other user may touch."""
+OTHER: Final = User(uid=1001, gid=1002)
 
 Props = dict[str, Any]
 
@@ -195,9 +208,21 @@ ROWS: Final = (
     ),
     *rows("service", {"wait": True}, health=HealthCheck(test=("CMD", "true"), interval=1)),
     *rows("service", {"tmpfs": None}, "gone"),
-    *rows("service", {"entrypoints": None}, "gone", entrypoint=("env",), command=("sleep", "3600")),
+    Row(
+        kind="service",
+        keys=("entrypoints",),
+        args={"entrypoint": ("env",), "command": ("sleep", "3600")},
+        to={"entrypoint": None},
+        note="gone",
+    ),
     *rows("service", {"command": ["two"]}, entrypoint=("sh", "-c", "sleep 3600"), command=("one",)),
-    *rows("service", {"command": None}, "gone", entrypoint=("sh", "-c", "sleep 3600"), command=("one",)),
+    Row(
+        kind="service",
+        keys=("command",),
+        args={"entrypoint": ("sh", "-c", "sleep 3600"), "command": ("one",)},
+        to={"command": ()},
+        note="gone",
+    ),
     *rows(
         "service",
         {
@@ -298,7 +323,7 @@ ROWS: Final = (
         kind="seed",
         keys=("uploads.owner", "uploads.group"),
         args={"config": FILES},
-        to={"user": User(uid=1001, gid=1002)},
+        to={"user": OTHER},
     ),
     Row(kind="seed", keys=("uploads.file",), args={"config": FILES}, to={"config": {"two.conf": "two"}}, note="gone"),
     Row(
@@ -337,20 +362,34 @@ UNTRIED: Final[Mapping[tuple[str, str], str]] = {
 """Inputs that the product sets and the program does not change, and why."""
 
 
+def failing() -> None:
+    """What Pulumi runs to see a one-shot fail: the data tree on TREE, and a service that waits for it."""
+    opts, store = _stands_on()
+    networks.TABLE = (networks.Row(name="all", internal=False, members=(BESIDE,), why="this test"),)  # type: ignore[misc]
+    site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(POOL, opts))
+    storage = Storage(StorageSettings(data=PurePosixPath(os.environ[TREE])), opts)
+    tree = one_shot("data", site, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
+    Service(BESIDE, replace(BASE, after=(tree,)), site, opts)
+
+
+def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
+    """The provider, as options, and the images."""
+    lock = os.environ.get(LOCK)
+    opts = pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
+    return opts, ImageStore(images.resolve(Path(lock) if lock else None, None), opts)
+
+
 def program() -> None:
-    """What Pulumi runs."""
+    """What Pulumi runs to have each input changed."""
     changed = bool(os.environ.get(CHANGED))
     own = [row.service for row in ROWS if row.kind == "network"]
-    others = [BESIDE, *(row.service for row in ROWS if row.kind != "network")]
+    others = [BESIDE, KEEPER, *(row.service for row in ROWS if row.kind != "network")]
     networks.TABLE = (  # type: ignore[misc]
         networks.Row(name="all", internal=False, members=tuple(others), why="this test"),
         networks.Row(name="spare", internal=False, members=(), why="to move to"),
         *(networks.Row(name=name, internal=False, members=(name,), why="this test") for name in own),
     )
-    lock = os.environ.get(LOCK)
-    opts = pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
-    store = ImageStore(images.resolve(Path(lock) if lock else None, None), opts)
-    site: Site | None = None
+    opts, store = _stands_on()
 
     def transformed(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         props = dict(vars(args.props)) if not isinstance(args.props, dict) else dict(args.props)
@@ -367,6 +406,9 @@ def program() -> None:
     site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(POOL, opts))
     docker.Volume("other", name=physical("other"), opts=opts)
     beside = Service(BESIDE, BASE, site, opts)
+    keeps = VolumeMount(volume=docker.Volume("kept", name=physical("kept"), opts=opts), target="/kept")
+    keeper = replace(BASE, entrypoint=("sh", "-c", WRITES), mounts=(keeps,), user=OTHER if changed else BASE.user)
+    Service(KEEPER, keeper, site, opts)
     for row in ROWS:
         different = {**row.args, **(row.to if changed else {})}
         if different.get("network") is SHARED:

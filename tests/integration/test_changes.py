@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +21,13 @@ from docker.models.containers import Container
 
 from components.service import duration
 from tests.components.stacks import every
-from tests.integration.changes import CHANGED, LOCK, ROWS, UNTRIED, Row
+from tests.integration.changes import BESIDE, CHANGED, KEEPER, LOCK, OTHER, ROWS, TREE, UNTRIED, Row
 from tests.integration.stacks import DOCKER_HOST, ROOT
+from tests.integration.test_storage import sh
 
 pytestmark = pytest.mark.integration
 
 PROJECT: Final = "nexus-changes"
-STACK: Final = "test"
-PREFIX: Final = f"{PROJECT}-{STACK}-"
 MAPS: Final = frozenset({"logOpts", "sysctls", "tmpfs"})
 """Inputs that are objects with keys of their own: one input each."""
 FOLDERS: Final = ("/run/config", "/run/secrets")
@@ -75,8 +77,12 @@ def _attachments(container: Inspected) -> object:
     return [
         {
             "name": name,
-            # The engine adds the container's own id.
-            "aliases": [alias for alias in found["Aliases"] if alias != container["Id"][:12]],
+            # The engine adds the container's own id and name.
+            "aliases": [
+                alias
+                for alias in found["Aliases"]
+                if alias not in (container["Id"][:12], container["Config"]["Hostname"])
+            ],
             "ipv4Address": (found["IPAMConfig"] or {}).get("IPv4Address"),
         }
         for name, found in container["NetworkSettings"]["Networks"].items()
@@ -183,6 +189,7 @@ NETWORK: Final[Mapping[str, Callable[[Inspected], object]]] = {
     "ipamConfigs": lambda network: [
         {"subnet": one["Subnet"], "gateway": one["Gateway"]} for one in network["IPAM"]["Config"]
     ],
+    "ipamDriver": lambda network: network["IPAM"]["Driver"],
     "ipv6": lambda network: network["EnableIPv6"],
     "labels": lambda network: [{"label": key, "value": text} for key, text in network["Labels"].items()],
     "name": lambda network: network["Name"],
@@ -196,9 +203,9 @@ def normal(value: object) -> object:
         case dict():
             return {key: normal(item) for key, item in value.items() if item not in (None, "", [], {}, ())} or None
         case list():
-            return sorted((normal(item) for item in value), key=json.dumps) or None
+            return sorted((normal(item) for item in value), key=functools.partial(json.dumps, sort_keys=True)) or None
         case _:
-            return None if value == "" else value
+            return value or None
 
 
 def keys_of(inputs: Mapping[str, object]) -> Iterator[str]:
@@ -272,19 +279,31 @@ class Both:
     """What a second preview said."""
 
 
-def pulumi(directory: Path, environment: Mapping[str, str], *words: str) -> str:
-    """stdout of a command that has to succeed."""
-    done = subprocess.run(
-        ["pulumi", *words, "--non-interactive", "--color", "never"],
-        cwd=directory,
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, f"pulumi {' '.join(words)}:\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
-    return done.stdout
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One of the programs in changes.py as a stack of its own."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    def pulumi(self, *words: str, fails: bool = False, **more: str) -> str:
+        """What a command said that has to succeed, or to fail: stdout and stderr in one."""
+        done = subprocess.run(
+            ["pulumi", *words, "--non-interactive", "--color", "never"],
+            cwd=self.directory,
+            env={**self.environment, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert (done.returncode != 0) is fails, f"pulumi {' '.join(words)}:\n{done.stdout[-8000:]}"
+        return done.stdout
+
+    def up(self, *words: str, fails: bool = False, **more: str) -> str:
+        """`pulumi up`."""
+        return self.pulumi("up", "--yes", "--skip-preview", "--suppress-outputs", *words, fails=fails, **more)
 
 
 def files_of(container: Container) -> Iterator[dict[str, str]]:
@@ -306,9 +325,9 @@ def files_of(container: Container) -> Iterator[dict[str, str]]:
                     }
 
 
-def look(client: docker.DockerClient, directory: Path, environment: Mapping[str, str]) -> Deployed:
+def look(client: docker.DockerClient, program: Program) -> Deployed:
     """The state, and what the engine shows of each resource in it."""
-    exported = json.loads(pulumi(directory, environment, "stack", "export", "--show-secrets"))
+    exported = json.loads(program.pulumi("stack", "export", "--show-secrets"))
     resources = [item for item in exported["deployment"]["resources"] if item["type"].startswith("docker:index")]
     inputs = {item["urn"].rpartition("::")[2]: _plain(item["inputs"]) for item in resources}
     outputs = {item["urn"].rpartition("::")[2]: _plain(item["outputs"]) for item in resources}
@@ -340,27 +359,27 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def sweep(client: docker.DockerClient) -> None:
-    """Removes what a killed run left."""
-    for container in client.containers.list(all=True, filters={"name": f"^/{PREFIX}"}):
+def sweep(client: docker.DockerClient, stack: str) -> None:
+    """Removes whatever the engine has of a stack of these programs."""
+    prefix = f"{PROJECT}-{stack}-"
+    for container in client.containers.list(all=True, filters={"name": f"^/{prefix}"}):
         container.remove(force=True, v=True)
-    for network in client.networks.list(names=[f"^{PREFIX}"]):
+    for network in client.networks.list(names=[f"^{prefix}"]):
         network.remove()
     for volume in client.volumes.list():
-        if str(volume.name).startswith(PREFIX):
+        if str(volume.name).startswith(prefix):
             volume.remove(force=True)
 
 
 @pytest.fixture(scope="module")
-def both(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    """The program as it is and then changed, each with one `up`."""
+def environment(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The project's toolchain with a backend of its own, and the images of the lab where there are some."""
     done = subprocess.run(
         ["bash", "-c", ". scripts/env.sh && env -0"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     found = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
-    directory = tmp_path_factory.mktemp("changes")
     lock = Path(found["NEXUS_CACHE"]) / "lab" / "images.lock.json"
-    environment = {
+    return {
         **found,
         LOCK: str(lock) if lock.exists() else "",
         "DOCKER_HOST": DOCKER_HOST,
@@ -368,33 +387,61 @@ def both(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.Temp
         "PULUMI_CONFIG_PASSPHRASE": "of this test only",
         "PYTHONPATH": str(ROOT),
     }
+
+
+@contextmanager
+def made(
+    client: docker.DockerClient, name: str, directory: Path, environment: Mapping[str, str]
+) -> Iterator[Program]:
+    """A program of changes.py as a stack of its name; nothing is left of it."""
     (directory / "Pulumi.yaml").write_text(
         f"name: {PROJECT}\nruntime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
         encoding="utf-8",
     )
-    (directory / "__main__.py").write_text("from tests.integration.changes import program\n\nprogram()\n")
-    sweep(client)
+    (directory / "__main__.py").write_text(f"from tests.integration import changes\n\nchanges.{name}()\n")
+    program = Program(directory=directory, environment=environment)
+    sweep(client, name)
     try:
-        pulumi(directory, environment, "stack", "init", STACK)
-        pulumi(directory, environment, "up", "--yes", "--skip-preview", "--suppress-outputs")
-        before = look(client, directory, environment)
-        changed = {**environment, CHANGED: "1"}
-        pulumi(directory, changed, "up", "--yes", "--skip-preview", "--suppress-outputs")
-        after = look(client, directory, changed)
-        again = pulumi(directory, changed, "preview", "--diff", "--refresh")
-        yield Both(before=before, after=after, again=again)
+        program.pulumi("stack", "init", name)
+        yield program
     finally:
-        sweep(client)
+        sweep(client, name)
+
+
+@pytest.fixture(scope="module")
+def both(
+    client: docker.DockerClient, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Both]:
+    """The program as it is and then changed, each with one `up`."""
+    with made(client, "program", tmp_path_factory.mktemp("program"), environment) as program:
+        program.up()
+        before = look(client, program)
+        program.up(**{CHANGED: "1"})
+        yield Both(
+            before=before,
+            after=look(client, program),
+            again=program.pulumi("preview", "--refresh", "--expect-no-changes", **{CHANGED: "1"}),
+        )
 
 
 def deviations(seen: Deployed, resource: str) -> dict[str, tuple[object, object]]:
     """Each input of a resource that the engine does not show as it is declared: what it shows, and what was said."""
-    said = {key: normal(seen.inputs[resource].get(key)) for key in {*seen.inputs[resource], *seen.engine[resource]}}
+    inputs = _told(seen.inputs[resource])
+    said = {key: normal(inputs.get(key)) for key in {*inputs, *seen.engine[resource]}}
     shown = {
         key: normal(seen.outputs[resource].get(key) if key in PROVIDERS else seen.engine[resource].get(key))
         for key in said
     }
     return {key: (shown[key], said[key]) for key in said if shown[key] != said[key]}
+
+
+def _told(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What was declared, without an alias that the engine gives anyway."""
+    attachments = [
+        {**one, "aliases": [alias for alias in one.get("aliases", ()) if alias != inputs.get("hostname")]}
+        for one in inputs.get("networksAdvanced") or ()
+    ]
+    return {**inputs, "networksAdvanced": attachments} if attachments else {**inputs}
 
 
 def test_what_is_not_changed_is_as_declared(both: Both) -> None:
@@ -416,5 +463,65 @@ def test_a_change_takes_effect(both: Both, row: Row) -> None:
 
 
 def test_nothing_is_left_to_change(both: Both) -> None:
-    assert "unchanged" in both.again
-    assert not [word for word in ("create", "update", "replace", "delete") if f" to {word}" in both.again], both.again
+    assert " unchanged" in both.again
+
+
+def test_another_user_is_given_what_is_in_its_volume(client: docker.DockerClient, both: Both) -> None:
+    """It was written by the user of before, and nobody else could read it."""
+    container = client.containers.get(both.after.inputs[f"{KEEPER}-container"]["name"])
+    assert container.attrs["Config"]["User"] == str(OTHER)
+    assert sh(container, "cat /kept/deep/er/file") == (0, "once\nonce")
+    status, output = sh(container, "find /kept -exec stat -c %u:%g {} ';'")
+    assert (status, set(output.split())) == (0, {str(OTHER)})
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Path]:
+    """A directory of this host for the data tree."""
+    path = tmp_path / "the tree"
+    path.mkdir()
+    yield path
+    subprocess.run(["chattr", "-i", str(path)], check=False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to other users")
+def test_a_one_shot_that_fails_fails_the_up(
+    client: docker.DockerClient, environment: dict[str, str], tmp_path: Path, tree: Path
+) -> None:
+    """And is run again: for a tree that is somebody's, and for one that root may not change, as on many a share."""
+    seed = f"{PROJECT}-failing-data-seed"
+    with made(client, "failing", tmp_path, {**environment, TREE: str(tree)}) as program:
+        (tree / "film").write_text("film")
+        os.chown(tree, 33, 34)
+        said = program.up(fails=True)
+        for line in (
+            f"{seed} ended with status 1: {tree} belongs to 33:34 and the apps run as 1000:1000: set nexus:apps.uid",
+            f"docker logs {seed}",
+            "Traceback",
+        ):
+            assert (line in said) is (line != "Traceback"), said
+        assert {str(item.name) for item in client.containers.list(all=True)} & {
+            f"{PROJECT}-failing-{BESIDE}"
+        } == set()
+
+        os.chown(tree, 0, 0)
+        if immutable := subprocess.run(["chattr", "+i", str(tree)], check=False).returncode == 0:
+            client.containers.get(seed).remove()
+            said = program.up("--refresh", fails=True)
+            assert f"{seed} ended with status 1: " in said
+            assert "Operation not permitted" in said
+            subprocess.run(["chattr", "-i", str(tree)], check=True)
+
+        client.containers.get(seed).remove()
+        program.up("--refresh")
+        assert client.containers.get(f"{PROJECT}-failing-{BESIDE}").status == "running"
+        owners = {(found.stat().st_uid, found.stat().st_gid) for found in (tree, *tree.rglob("*"))}
+        assert owners == {(1000, 1000)}
+        assert (tree / "media" / "tv").is_dir()
+
+        # What is right is left alone: root could not change it.
+        if immutable:
+            subprocess.run(["chattr", "+i", str(tree)], check=True)
+            client.containers.get(seed).remove(force=True)
+            program.up("--refresh")
+            assert client.containers.get(seed).attrs["State"]["ExitCode"] == 0
