@@ -187,6 +187,13 @@ class TestMain:
         message, _ = self.refused(Choice(config={**EMBEDDED, "nexus:images": {"lock": str(lock)}}))
         assert message.startswith(f"{lock}: there is no such file")
 
+    def test_a_bug_keeps_its_traceback(self) -> None:
+        with (
+            mock.patch.object(images, "resolve", side_effect=ValueError("of a bug")),
+            pytest.raises(ValueError, match="of a bug"),
+        ):
+            build(CHOICES["dev"])
+
     def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         table = tuple(row for row in networks.TABLE if not row.name.startswith("socket-"))
         monkeypatch.setattr(networks, "TABLE", table)
@@ -308,11 +315,12 @@ class TestData:
     def test_belongs_to_the_apps(self, choice: str, owner: str) -> None:
         stack = built(choice)
         (script,) = stack.seed("data").texts("command")[2:]
-        assert f"chown {owner} ." in script
-        made = script.partition("mkdir -p ")[2].partition(" &&")[0].split()
-        given = script.partition(f"chown {owner} ")[2].split()
-        assert set(made) >= {"media/movies", "media/tv", "torrents"}
-        assert set(given) == {".", "media", *made}
+        # What it does is shown on an engine (tests/integration/test_changes.py).
+        assert f"chown {owner} /data" in script
+        assert f"chown {owner} $folder" in script
+        made = script.partition("for folder in ")[2].partition(";")[0].split()
+        assert {"media", "media/movies", "media/tv", "torrents"} <= set(made)
+        assert all(str(Path(folder).parent) in {".", *made[: made.index(folder)]} for folder in made)
         for name in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent"):
             assert stack.service(name).text("user") == owner
 

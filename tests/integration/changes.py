@@ -42,6 +42,8 @@ CHANGED: Final = "NEXUS_TEST_CHANGED"
 LOCK: Final = "NEXUS_TEST_LOCK"
 """In the program's environment: a lock file of image references; empty for the pins."""
 POOL: Final = ipaddress.IPv4Network("172.31.192.0/20")
+BESIDE_POOL: Final = ipaddress.IPv4Network("172.31.160.0/20")
+"""Of `failing`, while `program` is up."""
 ELSEWHERE: Final = ipaddress.IPv4Network("172.31.176.0/24")
 """For a network that moves."""
 BESIDE: Final = "beside"
@@ -365,8 +367,10 @@ UNTRIED: Final[Mapping[tuple[str, str], str]] = {
 def failing() -> None:
     """What Pulumi runs to see a one-shot fail: the data tree on TREE, and a service that waits for it."""
     opts, store = _stands_on()
-    networks.TABLE = (networks.Row(name="all", internal=False, members=(BESIDE,), why="this test"),)  # type: ignore[misc]
-    site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(POOL, opts))
+    vars(networks)["TABLE"] = (networks.Row(name="all", internal=False, members=(BESIDE,), why="this test"),)
+    site = Site(
+        settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(BESIDE_POOL, opts)
+    )
     storage = Storage(StorageSettings(data=PurePosixPath(os.environ[TREE])), opts)
     tree = one_shot("data", site, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
     Service(BESIDE, replace(BASE, after=(tree,)), site, opts)
@@ -384,7 +388,7 @@ def program() -> None:
     changed = bool(os.environ.get(CHANGED))
     own = [row.service for row in ROWS if row.kind == "network"]
     others = [BESIDE, KEEPER, *(row.service for row in ROWS if row.kind != "network")]
-    networks.TABLE = (  # type: ignore[misc]
+    vars(networks)["TABLE"] = (
         networks.Row(name="all", internal=False, members=tuple(others), why="this test"),
         networks.Row(name="spare", internal=False, members=(), why="to move to"),
         *(networks.Row(name=name, internal=False, members=(name,), why="this test") for name in own),

@@ -286,12 +286,12 @@ class Program:
     directory: Path
     environment: Mapping[str, str]
 
-    def pulumi(self, *words: str, fails: bool = False, **more: str) -> str:
+    def pulumi(self, *words: str, changed: bool = False, fails: bool = False) -> str:
         """What a command said that has to succeed, or to fail: stdout and stderr in one."""
         done = subprocess.run(
             ["pulumi", *words, "--non-interactive", "--color", "never"],
             cwd=self.directory,
-            env={**self.environment, **more},
+            env={**self.environment, **({CHANGED: "1"} if changed else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -301,9 +301,11 @@ class Program:
         assert (done.returncode != 0) is fails, f"pulumi {' '.join(words)}:\n{done.stdout[-8000:]}"
         return done.stdout
 
-    def up(self, *words: str, fails: bool = False, **more: str) -> str:
+    def up(self, *words: str, changed: bool = False, fails: bool = False) -> str:
         """`pulumi up`."""
-        return self.pulumi("up", "--yes", "--skip-preview", "--suppress-outputs", *words, fails=fails, **more)
+        return self.pulumi(
+            "up", "--yes", "--skip-preview", "--suppress-outputs", *words, changed=changed, fails=fails
+        )
 
 
 def files_of(container: Container) -> Iterator[dict[str, str]]:
@@ -416,11 +418,11 @@ def both(
     with made(client, "program", tmp_path_factory.mktemp("program"), environment) as program:
         program.up()
         before = look(client, program)
-        program.up(**{CHANGED: "1"})
+        program.up(changed=True)
         yield Both(
             before=before,
             after=look(client, program),
-            again=program.pulumi("preview", "--refresh", "--expect-no-changes", **{CHANGED: "1"}),
+            again=program.pulumi("preview", "--refresh", "--expect-no-changes", changed=True),
         )
 
 
