@@ -604,7 +604,7 @@ def _not_empty(what: str, content: pulumi.Input[str]) -> pulumi.Input[str]:
         return text
 
     # What is text already has been looked at (ServiceArgs).
-    return content if isinstance(content, str) else pulumi.Output.from_input(content).apply(checked)
+    return content.apply(checked) if isinstance(content, pulumi.Output) else content
 
 
 def _tidied(directories: list[str], files: list[str]) -> Iterator[str]:

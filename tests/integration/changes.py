@@ -69,7 +69,7 @@ class Row:
     kind: str
     """service, seed, network or volume."""
     keys: tuple[str, ...]
-    change: Callable[[Props, Site], None] | None = None
+    change: Callable[[Props, ImageStore], None] | None = None
     """Changes what the provider is given, in place."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """In what the service differs from `BASE`."""
@@ -102,15 +102,15 @@ def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
-def given(key: str, value: object) -> Callable[[Props, Site], None]:
+def given(key: str, value: object) -> Callable[[Props, ImageStore], None]:
     """Gives an input, or a field of its one object or of the first of its objects, another value: this one, or what
-    a function makes of the site and the old one."""
+    a function makes of the images and the old one."""
     name, _, part = snake(key).partition(".")
 
-    def change(props: Props, site: Site) -> None:
+    def change(props: Props, store: ImageStore) -> None:
         inside = props[name][0] if part and isinstance(props[name], list) else props[name]
         old = getattr(inside, part) if part else inside
-        new = value(site, old) if callable(value) else value
+        new = value(store, old) if callable(value) else value
         if part:
             setattr(inside, part, new)
         else:
@@ -126,19 +126,19 @@ def rows(kind: str, changes: Mapping[str, object], note: str = "", **args: objec
     )
 
 
-def several(*changes: Callable[[Props, Site], None]) -> Callable[[Props, Site], None]:
+def several(*changes: Callable[[Props, ImageStore], None]) -> Callable[[Props, ImageStore], None]:
     """All of these at once."""
 
-    def change(props: Props, site: Site) -> None:
+    def change(props: Props, store: ImageStore) -> None:
         for one in changes:
-            one(props, site)
+            one(props, store)
 
     return change
 
 
-def other_image(site: Site, _: object) -> pulumi.Output[str]:
+def other_image(store: ImageStore, _: object) -> pulumi.Output[str]:
     """Another image whose user is root and that has a `sleep`."""
-    return site.images.id_of("traefik")
+    return store.id_of("traefik")
 
 
 def other_volume(*_: object) -> str:
@@ -146,7 +146,7 @@ def other_volume(*_: object) -> str:
     return physical("other")
 
 
-def renamed(_: Site, old: str) -> str:
+def renamed(_: ImageStore, old: str) -> str:
     """Another name."""
     return f"{old}-renamed"
 
@@ -195,7 +195,7 @@ ROWS: Final = (
             "name": renamed,
             "networksAdvanced.aliases": ["changed"],
             "networksAdvanced.ipv4Address": str(POOL[200]),
-            "networksAdvanced.name": lambda site, _: site.networks.by_name["spare"].name,
+            "networksAdvanced.name": lambda *_: physical("spare"),
             "readOnly": False,
             "restart": "on-failure",
             "securityOpts": ["no-new-privileges:false"],
@@ -373,7 +373,8 @@ def failing() -> None:
     )
     storage = Storage(StorageSettings(data=PurePosixPath(os.environ[TREE])), opts)
     tree = one_shot("data", site, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
-    Service(BESIDE, replace(BASE, after=(tree,)), site, opts)
+    soon = HealthCheck(test=("CMD", "true"), interval=1)
+    Service(BESIDE, replace(BASE, after=(tree,), health=soon), site, opts)
 
 
 def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
@@ -402,7 +403,7 @@ def program() -> None:
             props["wait"] = False
         row = by_resource.get(args.name)
         if changed and row is not None and row.change is not None:
-            row.change(props, site)
+            row.change(props, store)
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
     by_resource = {row.resource: row for row in ROWS}
