@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -290,6 +291,26 @@ class TestVpn:
         tests = stack.service("qbittorrent").table("healthcheck")["tests"]
         assert isinstance(tests, list)
         assert "tun0" in str(tests[1]), "unhealthy without the tunnel"
+
+
+class TestArr:
+    @pytest.mark.parametrize("app", ["sonarr", "radarr", "prowlarr"])
+    @pytest.mark.parametrize(("key", "starts"), [("0a1b", True), ("", False), (None, False)])
+    def test_an_app_starts_with_its_key_or_not_at_all(
+        self, app: str, key: str | None, starts: bool, tmp_path: Path
+    ) -> None:
+        """Without one it would make a key of its own, which nothing else knows."""
+        file, program = tmp_path / "api_key", tmp_path / "entrypoint.sh"
+        if key is not None:
+            file.write_text(key)
+        program.write_text(f"#!/bin/bash\necho $0 ${app.upper()}__AUTH__APIKEY\n")
+        program.chmod(0o755)
+        *_, shell, option, script = built("dev").service(app).texts("entrypoints")
+        assert script.count("/run/secrets/api_key") == script.count("/entrypoint.sh") == 1
+        script = script.replace("/run/secrets/api_key", str(file)).replace("/entrypoint.sh", str(program))
+        done = subprocess.run([shell, option, script], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is starts
+        assert done.stdout == (f"{program} {key}\n" if starts else "")
 
 
 class TestData:
