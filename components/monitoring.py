@@ -15,9 +15,10 @@ import pulumi
 import yaml
 
 from components import host
+from components.errors import PlatformError
 from components.host import Engine
 from components.names import physical
-from components.networks import TableError, may_talk
+from components.networks import may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -316,7 +317,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
     """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
     id.
 
-    Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises PlatformError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
@@ -325,7 +326,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise TableError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
             )
         job: dict[str, object] = {
@@ -344,7 +345,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise TableError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(

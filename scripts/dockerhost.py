@@ -28,6 +28,8 @@ from scripts import process
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
+SEED: Final = "seed"
+"""The role of containers that fill volumes and end."""
 SERVICE: Final = "service"
 """The role of containers that run for as long as the stack is up."""
 _SECONDS: Final = 120
@@ -51,6 +53,8 @@ class Container:
     """starting, healthy or unhealthy; None where the container has no health check."""
     started_at: datetime = NEVER
     """When it was last started, to the microsecond."""
+    exit_code: int = 0
+    """Of one that has ended."""
     rides: str | None = None
     """The id of the container whose network namespace it shares."""
 
@@ -186,6 +190,7 @@ def container_of(details: dict[str, dict[str, object]]) -> Container:
         health=str(health.get("Status")) if isinstance(health, dict) else None,
         # The engine leaves out zeros at the end of a second's fraction: its times do not compare as text.
         started_at=datetime.fromisoformat(str(state.get("StartedAt") or NEVER.isoformat())),
+        exit_code=code if isinstance(code := state.get("ExitCode"), int) else 0,
         rides=target if kind == "container" else None,
     )
 

@@ -40,6 +40,7 @@ ORDER: Final = (
     "test_alerts",
     "test_two_stacks",
     "test_recovery",
+    "test_changes",
     "test_ssh",
     "test_vpn_choices",
 )
