@@ -42,14 +42,14 @@ class Platform(pulumi.ComponentResource):
             opts=child,
         )
 
-        firewall(site, child)
+        wall = firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
         guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
-        downloads.guard(site, guard_proxy, child)
+        guard = downloads.guard(site, guard_proxy, child)
         proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
@@ -60,7 +60,7 @@ class Platform(pulumi.ComponentResource):
         ]
         services: list[Service] = [media, *arrs, vpn, downloader, *observers]
         traefik = edge.edge(site, services, secrets, given, child)
-        helpers = [proxy, *([peer] if peer else [])]
+        helpers = [proxy, guard_proxy, guard, wall, *([peer] if peer else [])]
         monitoring.prometheus(site, storage, engine, [*services, *helpers, traefik], child)
 
         self.outputs: dict[str, pulumi.Input[object]] = {
