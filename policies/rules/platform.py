@@ -362,10 +362,7 @@ RULES: Final = (
             "without-page": {
                 **_REASONS,
                 "default": {
-                    "alertmanager": "Grafana is the way to it; it has no sign-in of its own",
                     "blackbox-exporter": "answers Prometheus alone",
-                    "cadvisor": "answers Prometheus alone",
-                    "node-exporter": "answers Prometheus alone",
                     "prometheus": "Grafana is the way to it; it has no sign-in of its own",
                 },
                 "description": "Services without a page for people, by name, each with the reason.",
