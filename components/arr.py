@@ -38,7 +38,8 @@ def arr(
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """The app on `apps` and `egress`, on a rootless image. The edge signs users in, so the app's own pages ask for
-    nothing (`External`); its API asks for the key, which was generated before the first start."""
+    nothing (`External`). Its API asks for the key, which was generated before the first start; but one of those pages
+    (/initialize.json) hands the key out, so whoever is on `apps` can use the API as well."""
     prefix = app.name.upper()
     apps = site.settings.apps
     return Service(

@@ -1,4 +1,4 @@
-"""The downloader and its VPN: a torrent client whose only way out is the tunnel.
+"""The downloader and its VPN: a torrent client whose only way out is the tunnel, and what starts it again.
 
 qBittorrent has no network of its own: it lives in the VPN container's namespace and is bound to tun0. The VPN
 container's firewall drops what is not tunnel traffic. Either alone must stop a leak.
@@ -13,9 +13,11 @@ from typing import Final, assert_never
 
 import pulumi
 
+from components.names import physical
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
+    NOBODY,
     ROOT,
     SECRETS,
     HealthCheck,
@@ -44,6 +46,8 @@ from components.storage import Storage
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"
 
+DOWNLOADER: Final = "qbittorrent"
+GUARD: Final = "guard"
 WEBUI_PORT: Final = 8080
 PEER_PORT: Final = 51820
 PEER_ADDRESS: Final = "10.13.13.1"
@@ -173,7 +177,7 @@ def _provider(
                 "VPN_SERVICE_PROVIDER": "custom",
                 "VPN_TYPE": "wireguard",
                 "WIREGUARD_ADDRESSES": f"{CLIENT_ADDRESS}/32",
-                "WIREGUARD_ENDPOINT_IP": str(site.networks.vpn_peer_address),
+                "WIREGUARD_ENDPOINT_IP": str(site.networks.address("vpn-peer", "tunnel")),
                 "WIREGUARD_ENDPOINT_PORT": str(PEER_PORT),
                 "WIREGUARD_MTU": "1320",
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
@@ -257,42 +261,63 @@ def qbittorrent(
     apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
-    conf = secrets.qbittorrent_hash.apply(lambda password: template.substitute(user=ADMIN_USER, password=password))
-    seed, live = f"{SECRETS}/qBittorrent.conf", "/config/qBittorrent/qBittorrent.conf"
+    # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
+    proxy = str(site.networks.address("traefik", "apps"))
+    conf = secrets.qbittorrent_hash.apply(
+        lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy)
+    )
+    script = ("/bin/bash", f"{CONFIG}/downloader.sh")
     return Service(
-        "qbittorrent",
+        DOWNLOADER,
         ServiceArgs(
             image="qbittorrent",
             user=User(uid=apps.uid, gid=apps.gid),
             memory=1024,
             cpus=1.0,
             network=SharesNetworkOf(service=through),
-            # The app rewrites its file at exit. What is declared wins whenever the declaration has changed;
-            # between those times what was set in its own page stays.
-            entrypoint=(
-                "/usr/bin/catatonit",
-                "--",
-                "/bin/bash",
-                "-c",
-                f"mkdir -p /config/qBittorrent && {{ cmp -s {seed} {live}.declared || "
-                f"install -m 600 {seed} {live} && install -m 600 {seed} {live}.declared; }} && exec /entrypoint.sh",
-            ),
+            entrypoint=("/usr/bin/catatonit", "--", *script, "run"),
             init=False,
             env={"QBT_WEBUI_PORT": str(WEBUI_PORT)},
+            config={"downloader.sh": (TEMPLATES / "qbittorrent" / "downloader.sh").read_text()},
             secrets={"qBittorrent.conf": conf},
             mounts=(storage.volume("qbittorrent", "config", "/config"), storage.data()),
-            # Healthy only with the tunnel: a downloader whose VPN was restarted under it keeps a dead namespace.
-            health=HealthCheck(
-                test=(
-                    "CMD-SHELL",
-                    f"grep -q tun0 /proc/net/dev && curl -fsS -o /dev/null http://127.0.0.1:{WEBUI_PORT}/",
-                ),
-                start_period=60,
-            ),
+            # Healthy only on the tunnel that is there.
+            health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
             web=Web(host="qbittorrent", port=WEBUI_PORT, own_sign_in=True),
             probe=Probe(port=WEBUI_PORT, path="/"),
             after=(tree,),
             stop_grace=120,
+        ),
+        site,
+        opts,
+    )
+
+
+def guard_calls() -> dict[str, str]:
+    """What the guard may ask of the engine: the state of the downloader, and its start.
+
+    Only without a version in the path, which is the engine's newest: before 1.24 a start could bring along a new
+    HostConfig, privileged for one.
+    """
+    path = f"/containers/{physical(DOWNLOADER)}".replace(".", r"\.")
+    return {"GET": f"{path}/json", "POST": f"{path}/start"}
+
+
+def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Starts the downloader where Docker tried to and could not, which Docker does not try again (docs/adr/0011)."""
+    return Service(
+        GUARD,
+        ServiceArgs(
+            image="busybox",
+            user=NOBODY,
+            memory=32,
+            cpus=0.1,
+            entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
+            env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
+            config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()},
+            # The engine has answered within the last two minutes.
+            health=HealthCheck(test=("CMD-SHELL", "find /tmp/answered -mmin -2 | grep -q .")),
+            after=(proxy.container,),
         ),
         site,
         opts,

@@ -5,6 +5,7 @@ The file provider only: what Traefik serves is in the preview, and it needs no D
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -33,6 +34,14 @@ _HEADERS: Final = {
     "customResponseHeaders": {"Server": "", "X-Powered-By": ""},
 }
 
+_TIMEOUTS: Final = {
+    # Of a whole request with its body. Traefik's own 60 s cut off a backup's restore or artwork on a slow line; with
+    # none at all, whoever opens connections and says nothing keeps them.
+    "readTimeout": "30m",
+    "writeTimeout": "0s",  # an answer is a film, or a socket that stays open
+    "idleTimeout": "3m",
+}
+
 
 def static_configuration(settings: EdgeSettings) -> str:
     """Traefik's own configuration: entry points, and nothing that reaches out."""
@@ -45,12 +54,18 @@ def static_configuration(settings: EdgeSettings) -> str:
                     # By the published port: the entry point's own is the container's.
                     "http": {"redirections": {"entryPoint": {"to": f":{settings.https_port}", "scheme": "https"}}},
                 },
-                "websecure": {"address": f":{HTTPS}", "http": {"tls": {}}},
+                "websecure": {
+                    "address": f":{HTTPS}",
+                    "http": {"tls": {}},
+                    "transport": {"respondingTimeouts": _TIMEOUTS},
+                },
                 "status": {"address": f":{STATUS}"},
             },
             "ping": {"entryPoint": "status"},
             "metrics": {"prometheus": {"entryPoint": "status", "addRoutersLabels": True}},
-            "accessLog": {"format": "json"},
+            # Apps take keys and tokens in query strings, and the path is one field with them. Headers are not logged.
+            # `fields.queryParameters` would leave the path alone in; Traefik before 3.7 does not start with it.
+            "accessLog": {"format": "json", "fields": {"names": {"RequestPath": "drop"}}},
             "log": {"level": "INFO", "format": "json"},
             "providers": {"file": {"filename": f"{CONFIG}/routes.yml", "watch": False}},
         },
@@ -104,8 +119,18 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
 
 
 def _rule(settings: EdgeSettings, web: Web) -> str:
-    hidden = "".join(f" && !PathPrefix(`{path}`)" for path in web.hidden_paths)
-    return f"Host(`{web.host}.{settings.domain}`){hidden}"
+    host = f"Host(`{web.host}.{settings.domain}`)"
+    if not web.hidden_paths:
+        return host
+    # Traefik minds the case of a path, and an app need not (ASP.NET does not). What it compares it has cleaned: `//`,
+    # `/./` and percent-encoded letters are gone.
+    below = f"({_either(web.prefixes)})?" if web.prefixes else ""
+    return f"{host} && !PathRegexp(`(?i)^{below}({_either(web.hidden_paths)})`)"
+
+
+def _either(paths: Sequence[str]) -> str:
+    """A regular expression, in what Go's and Python's have in common, for one of these paths."""
+    return "|".join(re.escape(path) for path in paths)
 
 
 def urls(settings: EdgeSettings, services: Sequence[Service]) -> dict[str, str]:

@@ -6,14 +6,15 @@ from typing import Final
 
 import pulumi
 
-from components.networks import subnets
+from components.networks import address
 from components.service import CONFIG, HealthCheck, Metrics, Service, ServiceArgs, Site, User, Web
 from components.settings import NoGpu
 from components.storage import Storage
 
 PORT: Final = 8096
 
-# Jellyfin rewrites these files, so they are seeds for a first start and not kept equal afterwards.
+# Jellyfin rewrites these files, so they are seeds for a first start and not kept equal afterwards, but for the one
+# address whose X-Forwarded-For it believes: that is the program's to say.
 _SYSTEM: Final = """<?xml version="1.0" encoding="utf-8"?>
 <ServerConfiguration>
   <EnableMetrics>true</EnableMetrics>
@@ -22,26 +23,29 @@ _SYSTEM: Final = """<?xml version="1.0" encoding="utf-8"?>
 
 _NETWORK: Final = """<?xml version="1.0" encoding="utf-8"?>
 <NetworkConfiguration>
-  <KnownProxies>
-    <string>{proxies}</string>
-  </KnownProxies>
+{proxies}
 </NetworkConfiguration>
 """
+
+_PROXIES: Final = "<KnownProxies><string>{address}</string></KnownProxies>"
 
 _START: Final = (
     "mkdir -p /config/config && for file in system network; do "
     f"[ -e /config/config/$file.xml ] || cp {CONFIG}/$file.xml /config/config/$file.xml && "
-    "chmod 600 /config/config/$file.xml; done && exec /jellyfin/jellyfin"
+    "chmod 600 /config/config/$file.xml; done && "
+    "sed -z -i -e 's|\\s*<KnownProxies */>||; s|\\s*<KnownProxies>.*</KnownProxies>||' "
+    "-e 's|\\s*</NetworkConfiguration>|\\n{proxies}&|' /config/config/network.xml && exec /jellyfin/jellyfin"
 )
 
 
 def jellyfin(
     site: Site, storage: Storage, tree: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
 ) -> Service:
-    """Jellyfin on `apps`, `egress` (metadata) and `monitoring`. It keeps its own sign-in: its apps for phones and
-    televisions cannot follow a redirect to another one. Media is read-only to it."""
+    """Jellyfin on `apps`, `egress` (metadata) and `scrape-jellyfin`. It keeps its own sign-in: its apps for phones
+    and televisions cannot follow a redirect to another one. Media is read-only to it."""
     settings = site.settings.jellyfin
     apps = site.settings.apps
+    proxies = _PROXIES.format(address=address(site.settings.networks.pool, "traefik", "apps"))
     return Service(
         "jellyfin",
         ServiceArgs(
@@ -50,14 +54,14 @@ def jellyfin(
             # The transcode directory is memory, and Docker counts it as the container's.
             memory=1536 + settings.transcode_mb,
             cpus=settings.cpus,
-            entrypoint=("/bin/sh", "-c", _START),
+            entrypoint=("/bin/sh", "-c", _START.format(proxies=proxies)),
             env={
                 "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
                 "JELLYFIN_PublishedServerUrl": site.settings.edge.url("jellyfin"),
             },
             config={
                 "system.xml": _SYSTEM,
-                "network.xml": _NETWORK.format(proxies=subnets(site.settings.networks.pool)["apps"]),
+                "network.xml": _NETWORK.format(proxies=proxies),
             },
             mounts=(
                 storage.volume("jellyfin", "config", "/config"),
@@ -74,7 +78,13 @@ def jellyfin(
                 test=("CMD-SHELL", f"curl -fsS http://127.0.0.1:{PORT}/health | grep -qx Healthy"),
                 start_period=120,
             ),
-            web=Web(host="jellyfin", port=PORT, own_sign_in=True, hidden_paths=("/metrics", "/health")),
+            web=Web(
+                host="jellyfin",
+                port=PORT,
+                own_sign_in=True,
+                hidden_paths=("/metrics", "/health"),
+                prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
+            ),
             metrics=Metrics(port=PORT),
             after=(tree,),
             stop_grace=60,

@@ -7,7 +7,7 @@ second edit. Rules and dashboards are files under config/.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,12 +47,16 @@ TEMPLATES: Final = Path(__file__).parent.parent / "config"
 GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
-SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+CADVISOR_CALLS: Final = {
+    "GET": r"(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
+    "HEAD": "/_ping",
+}
+"""The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
 
 
-def _answers(port: int, path: str) -> HealthCheck:
+def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
     # busybox's wget, the one HTTP client in these images
-    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"))
+    return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://{address}:{port}{path}"))
 
 
 def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | None = None) -> Service:
@@ -76,12 +80,19 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
     )
 
 
-def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """The one container that mounts the Docker socket, read-only, and hands cAdvisor four read calls."""
+def socket_proxy(
+    site: Site,
+    engine: Engine,
+    consumer: str,
+    calls: Mapping[str, str],
+    opts: pulumi.ResourceOptions | None = None,
+) -> Service:
+    """What mounts the Docker socket, read-only, for one consumer. `calls` has a regular expression for each HTTP
+    method that it hands on, which a path matches as a whole."""
     socket = host.socket_path(site.settings, engine)
     gid = host.socket_gid(site.settings, engine)
     return Service(
-        SOCKET_PROXY,
+        f"{consumer}-socket-proxy",
         ServiceArgs(
             image="socket-proxy",
             user=NOBODY,
@@ -89,9 +100,8 @@ def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptio
             cpus=0.5,
             command=(
                 "-listenip=0.0.0.0",
-                "-allowfrom=cadvisor",
-                r"-allowGET=(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
-                "-allowHEAD=/_ping",
+                f"-allowfrom={consumer}",
+                *(f"-allow{method}={path}" for method, path in calls.items()),
                 "-allowhealthcheck",
                 "-loglevel=info",
             ),
@@ -143,7 +153,9 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
 
 
 def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """Asks the apps that have no metrics of their own whether they answer."""
+    """Asks the apps that have no metrics of their own whether they answer. It asks for anybody who reaches it, and so
+    it listens where Prometheus is and not where the apps are."""
+    address = str(site.networks.address(BLACKBOX, "exporters"))
     modules = {
         "modules": {
             "http_2xx": {
@@ -160,9 +172,9 @@ def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) ->
             user=NOBODY,
             memory=64,
             cpus=0.5,
-            command=(f"--config.file={CONFIG}/blackbox.yml",),
+            command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
             config={"blackbox.yml": yaml.safe_dump(modules)},
-            health=_answers(9115, "/-/healthy"),
+            health=_answers(9115, "/-/healthy", address),
             metrics=Metrics(port=9115),
         ),
         site,
@@ -256,7 +268,8 @@ def grafana(
         ServiceArgs(
             image="grafana",
             user=GRAFANA,
-            memory=384,
+            # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
+            memory=768,
             cpus=1.0,
             env={
                 "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
@@ -266,7 +279,8 @@ def grafana(
                 "GF_NEWS_NEWS_FEED_ENABLED": "false",
                 "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
                 "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
-                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet.
+                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet; and
+                # with a read-only root its updater ends the image's own plugins, Prometheus's among them.
                 "GF_PLUGINS_PREINSTALL_DISABLED": "true",
                 "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
                 "GF_SECURITY_ADMIN_USER": ADMIN_USER,
@@ -296,13 +310,15 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
     Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
-        {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
+        {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
     ]
     for service in services:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise TableError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+            raise TableError(
+                f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
+            )
         jobs.append(
             {
                 "job_name": service.name,
@@ -352,7 +368,9 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 def prometheus(
     site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
 ) -> Service:
-    """Prometheus over `services`. No page at the edge: Grafana is the way to it."""
+    """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
+    where it scrapes, since what it holds is nothing for those it watches."""
+    address = str(site.networks.address("prometheus", "monitoring"))
     return Service(
         "prometheus",
         ServiceArgs(
@@ -364,13 +382,14 @@ def prometheus(
                 f"--config.file={CONFIG}/prometheus.yml",
                 "--storage.tsdb.path=/prometheus",
                 f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
+                f"--web.listen-address={address}:9090",
             ),
             config={
                 "prometheus.yml": prometheus_configuration(services),
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),
-            health=_answers(9090, "/-/healthy"),
+            health=_answers(9090, "/-/healthy", address),
             stop_grace=60,
         ),
         site,

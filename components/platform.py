@@ -8,6 +8,7 @@ import pulumi
 
 from components import downloads, edge, images, monitoring
 from components.arr import APPS, arr
+from components.firewall import firewall
 from components.host import Engine
 from components.jellyfin import jellyfin
 from components.networks import Networks
@@ -42,12 +43,15 @@ class Platform(pulumi.ComponentResource):
             opts=child,
         )
 
+        firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        proxy = monitoring.cadvisor_socket_proxy(site, engine, child)
+        guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
+        downloads.guard(site, guard_proxy, child)
+        proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
             monitoring.cadvisor(site, engine, proxy, child),

@@ -2,7 +2,7 @@
 
 Safe values come for free: no capabilities, no new privileges, a read-only root, a user that is not root, limits,
 log rotation, a health check that is waited for. Each way out is a typed field with a reason (`Privileges`);
-privileged mode and the host's network are not values that can be written. What does not belong here: anything
+privileged mode is not a value that can be written. What does not belong here: anything
 that is true of one app only.
 """
 
@@ -85,7 +85,9 @@ class Web:
     own_sign_in: bool
     """Whether the app asks for a name and password itself; where it does not, the edge does."""
     hidden_paths: tuple[str, ...] = ()
-    """Paths that the edge refuses, since the app serves them to anyone."""
+    """Paths that the edge refuses with all below them, in any case, since the app serves them to anyone."""
+    prefixes: tuple[str, ...] = ()
+    """Paths below which the app serves everything once more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,17 @@ class SharesNetworkOf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostNetwork:
+    """The service is in the network namespace of the Docker host itself, for this reason."""
+
+    why: str
+
+    def __post_init__(self) -> None:
+        if not self.why.strip():
+            raise ValueError("components/service.py: HostNetwork needs its reason")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceArgs:
     """One service. `image` is a key of components/images.py; memory is in megabytes, swap is never added."""
 
@@ -134,7 +147,7 @@ class ServiceArgs:
     memory: int
     cpus: float
     health: HealthCheck
-    network: OwnNetworks | SharesNetworkOf = field(default_factory=OwnNetworks)
+    network: OwnNetworks | SharesNetworkOf | HostNetwork = field(default_factory=OwnNetworks)
     entrypoint: tuple[str, ...] | None = None
     command: tuple[str, ...] = ()
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -217,6 +230,10 @@ class Service(pulumi.ComponentResource):
                 return self.name
             case SharesNetworkOf(service=target):
                 return target.address
+            case HostNetwork():
+                raise ValueError(
+                    f"components/service.py: {self.name} is on no network of the stack: nothing reaches it"
+                )
 
     def _seed(self) -> docker.Container | None:
         """A one-shot container that the provider fills through `uploads`, which a read-only container refuses;
@@ -279,9 +296,11 @@ class Service(pulumi.ComponentResource):
         return docker.Container(
             f"{self.name}-container",
             name=physical(self.name),
-            # An app that calls itself by its host's name (Jellyfin) keeps it when its container is replaced. What
-            # shares another's network takes that one's.
-            hostname=self.name if attachments else None,
+            # An app that calls itself by its host's name (Jellyfin) keeps it when its container is replaced. Not the
+            # bare name, which Docker would resolve on each of the app's networks, with `egress` first, where nobody
+            # reaches it; nor one with a dot, which libc takes for a domain to look names up in. Who has no network of
+            # its own takes the name of what it is in.
+            hostname=f"{pulumi.get_project()}-{self.name}" if attachments else None,
             image=site.images.id_of(args.image),
             user=str(args.user),
             entrypoints=list(args.entrypoint) if args.entrypoint else None,
@@ -351,6 +370,8 @@ class Service(pulumi.ComponentResource):
             case SharesNetworkOf(service=target):
                 # By id: the engine stores the id, and a replaced target must replace its riders.
                 return pulumi.Output.concat("container:", target.container.id), None
+            case HostNetwork():
+                return "host", None
 
 
 def one_shot(

@@ -29,7 +29,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    IPvAnyAddress,
     ValidationError,
     field_validator,
     model_validator,
@@ -161,6 +160,18 @@ def _host_path(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def _mirror(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?", text):
+        raise ValueError("must be a registry and a path, such as registry.lan:5000/cache, without https://")
+    return text
+
+
+def _gpus(text: str) -> str:
+    if not re.fullmatch(r"all|[1-9]\d*|device=[^\s,]+(,[^\s,]+)*", text):
+        raise ValueError("must be all, a count such as 1, or devices such as device=0,2")
+    return text
+
+
 class _Section(BaseModel):
     """A frozen object of the stack file; keys are kebab-case and unknown ones are refused."""
 
@@ -226,9 +237,8 @@ class Images(_Section):
     lock: str | None = Field(
         None, description="A lock file of image references to use instead of the pins; `make up` sets it."
     )
-    mirror: str | None = Field(
+    mirror: Annotated[str, AfterValidator(_mirror)] | None = Field(
         None,
-        pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$",
         description="A registry, with an optional path, that mirrors the pinned images: registry.lan:5000/cache. The "
         "policy rule image-registry has to list it (policies/config.yaml).",
     )
@@ -297,9 +307,10 @@ class Edge(_Section):
         examples=["media.example.org"],
         description="Apps answer at <app>.<domain>. *.localhost resolves to this machine by itself (RFC 6761).",
     )
-    bind_address: IPvAnyAddress = Field(
+    bind_address: ipaddress.IPv4Address = Field(
         ipaddress.IPv4Address("127.0.0.1"),
-        description="Host address the two ports are published on; 0.0.0.0 opens them to the network.",
+        description="IPv4 address of the host that publishes the two ports; 0.0.0.0 opens them to the network. "
+        "No IPv6: the stack's networks have none, so that every client would show to the apps as a neighbour.",
     )
     http_port: int = Field(80, ge=1, le=65535, description="Host port of HTTP; it only redirects to HTTPS.")
     https_port: int = Field(443, ge=1, le=65535, description="Host port of HTTPS.")
@@ -309,6 +320,11 @@ class Edge(_Section):
     def _written_out(cls, address: Any) -> Any:
         if isinstance(address, int):
             raise ValueError("must be an address such as 127.0.0.1")
+        if ":" in str(address):
+            raise ValueError(
+                "must be an IPv4 address such as 0.0.0.0: over IPv6 every client shows to the apps as the network's "
+                "gateway, a neighbour in the house"
+            )
         return address
 
     @model_validator(mode="after")
@@ -354,9 +370,8 @@ class NvidiaGpu(_Section):
     """``mode: nvidia``: an NVIDIA GPU; the host needs the NVIDIA Container Toolkit."""
 
     mode: Literal["nvidia"]
-    gpus: str = Field(
+    gpus: Annotated[str, AfterValidator(_gpus)] = Field(
         "all",
-        pattern=r"^(all|device=\S+|\d+)$",
         description="As docker run --gpus: all, a count, or device=0,2.",
     )
 

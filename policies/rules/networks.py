@@ -13,10 +13,13 @@ from typing import Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, known, number, on, table
+from policies.rules.containers import items, known, number, on, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
+_INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
+_ICC: Final = "com.docker.network.bridge.enable_icc"
+_NEEDED: Final = {_INHIBIT: "true", _ICC: "false"}
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 
 
@@ -151,15 +154,22 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             )
     if known(props.get("ipamDriver")) and props.get("ipamDriver") not in (None, "", "default"):
         yield Finding(path=("ipamDriver",), problem="is not the engine's own", remedy="Take it out")
+    open_ones = texts(config.get("open"))
+    needed = {} if resource.name in open_ones else {_INHIBIT: "reaches the host at its gateway"}
+    if resource.name in texts(config.get("apart")):
+        needed[_ICC] = "has members that reach one another, and are there for the outside alone"
+    for key, problem in needed.items():
+        value = table(props.get("options")).get(key)
+        if known(props.get("options")) and known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
+            yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
     allowed = texts(config.get("options"))
     for key in table(props.get("options")):
-        if key not in allowed:
+        if key not in allowed and key not in needed:
             yield Finding(
                 path=("options", key),
                 problem="changes how the network is joined to the host and to others",
                 remedy="Take it out, or add it to this rule's settings with a review",
             )
-    open_ones = texts(config.get("open"))
     if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
         yield Finding(
             path=("internal",),
@@ -333,12 +343,13 @@ RULES: Final = (
     ),
     Rule(
         name="internal-network",
-        description="A network is a bridge without a way out, but for the few that are meant to have one.",
-        remediation="Set `internal`, driver bridge and an address range; take attachable, ingress and ipv6 out.",
+        description="A network is a bridge that leads neither out nor to the host, but for the few meant to.",
+        remediation="Set `internal`, inhibit_ipv4, driver bridge and a range; take attachable, ingress and ipv6 out.",
         severity=Severity.HIGH,
         judge=_network,
         settings={
             "open": texts_setting("Logical names of the networks that are meant to have a way out."),
+            "apart": texts_setting("Logical names of those whose members must not reach one another."),
             "options": texts_setting("Options of the bridge driver that a network may have."),
         },
         benchmarks=("OWASP 5",),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -34,8 +37,8 @@ BACKENDS = {
 }
 
 RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
-    "jellyfin": "Host(`jellyfin.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/health`)",
-    "grafana": "Host(`grafana.localhost`) && !PathPrefix(`/metrics`)",
+    "jellyfin": "Host(`jellyfin.localhost`) && !PathRegexp(`(?i)^(/emby|/mediabrowser)?(/metrics|/health)`)",
+    "grafana": "Host(`grafana.localhost`) && !PathRegexp(`(?i)^(/metrics)`)",
 }
 
 
@@ -99,7 +102,35 @@ class TestRoutes:
     def test_hidden_paths_are_not_routed(self) -> None:
         (router,) = routes(("sonarr", page(hidden=["/metrics", "/debug"])))["http"]["routers"].values()
         assert isinstance(router, dict)
-        assert router["rule"] == "Host(`newcomer.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/debug`)"
+        assert router["rule"] == "Host(`newcomer.localhost`) && !PathRegexp(`(?i)^(/metrics|/debug)`)"
+
+    @pytest.mark.parametrize(
+        ("app", "path", "hidden"),
+        [
+            ("jellyfin", "/metrics", True),
+            ("jellyfin", "/Metrics", True),
+            ("jellyfin", "/METRICS/", True),
+            ("jellyfin", "/hEALTH", True),
+            ("jellyfin", "/emby/metrics", True),
+            ("jellyfin", "/EMBY/Health", True),
+            ("jellyfin", "/MediaBrowser/Metrics", True),
+            ("jellyfin", "/metrics;x", True),
+            ("jellyfin", "/", False),
+            ("jellyfin", "/emby/System/Info/Public", False),
+            ("jellyfin", "/Artists/HEALTH", False),
+            ("jellyfin", "/web/metrics.js", False),
+            ("grafana", "/Metrics", True),
+            ("grafana", "/metrics/plugins/prometheus", True),
+            ("grafana", "/d/metrics", False),
+        ],
+    )
+    def test_a_hidden_path_is_hidden_in_every_spelling(self, app: str, path: str, hidden: bool) -> None:
+        """By the regular expression itself, which Traefik looks for anywhere in a path that it has cleaned."""
+        rule = yaml.safe_load(built("dev").seed("traefik").files["/run/config/routes.yml"])["http"]["routers"][app][
+            "rule"
+        ]
+        (expression,) = re.findall(r"!PathRegexp\(`([^`]*)`\)", rule)
+        assert (re.search(expression, path) is not None) is hidden
 
     def test_names_are_of_the_domain(self) -> None:
         made = routes(("sonarr", page("tv")), settings=Edge(domain="media.example.org"))
@@ -206,6 +237,17 @@ class TestOfAStack:
         }
         assert entry_points.keys() == {"web", "websecure", "status"}
 
+    def test_a_long_request_and_a_long_answer_are_let_finish(self, choice: str) -> None:
+        entry_points = self.files(choice)[1]["entryPoints"]
+        assert isinstance(entry_points, dict)
+        # Traefik's own are 60 s for a request, none for an answer, 180 s for an idle connection.
+        assert entry_points["websecure"]["transport"] == {
+            "respondingTimeouts": {"readTimeout": "30m", "writeTimeout": "0s", "idleTimeout": "3m"}
+        }
+
+    def test_the_access_log_has_no_path(self, choice: str) -> None:
+        assert self.files(choice)[1]["accessLog"] == {"format": "json", "fields": {"names": {"RequestPath": "drop"}}}
+
     def test_reads_one_file_and_asks_nobody(self, choice: str) -> None:
         static = self.files(choice)[1]
         assert static["providers"] == {"file": {"filename": "/run/config/routes.yml", "watch": False}}
@@ -240,10 +282,13 @@ class TestOfAStack:
         published = {f":{port['internal']}" for port in built(choice).service("traefik").tables("ports")}
         assert entry_points["status"]["address"] not in published
 
-    def test_jellyfin_trusts_the_network_it_shares_with_the_edge(self) -> None:
-        pool = built("dev").of("Network")["network-apps"].tables("ipamConfigs")[0]["subnet"]
-        trusted = re.findall(r"<string>(.*)</string>", built("dev").seed("jellyfin").files["/run/config/network.xml"])
-        assert trusted == [pool]
+    def test_jellyfin_believes_the_edge_alone(self, choice: str) -> None:
+        (edges,) = (
+            item["ipv4Address"]
+            for item in built(choice).service("traefik").tables("networksAdvanced")
+            if item["name"] == "nexus-test-apps"
+        )
+        assert trusted(built(choice).seed("jellyfin").files["/run/config/network.xml"]) == [edges]
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -256,3 +301,47 @@ def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
     assert {name for name in seed.files if "tls" in name} == (
         {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
     )
+
+
+OLD_PROXIES = """<?xml version="1.0" encoding="utf-8"?>
+<NetworkConfiguration xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+  <BaseUrl />
+  <KnownProxies>
+    <string>172.31.241.0/24</string>
+    <string>10.0.0.1</string>
+  </KnownProxies>
+  <EnableUPnP>false</EnableUPnP>
+</NetworkConfiguration>
+"""
+
+
+def trusted(network: str) -> list[str | None]:
+    """The addresses whose X-Forwarded-For Jellyfin believes, in its network.xml."""
+    return [item.text for item in ElementTree.fromstring(network).findall("KnownProxies/string")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        OLD_PROXIES,
+        re.sub(r"(?s)<KnownProxies>.*</KnownProxies>", "<KnownProxies />", OLD_PROXIES),
+        re.sub(r"(?s)<KnownProxies>.*</KnownProxies>", "", OLD_PROXIES),
+    ],
+    ids=["none", "the old network", "an empty list", "no list"],
+)
+def test_jellyfin_starts_with_the_edge_as_its_one_proxy(tmp_path: Path, found: str | None) -> None:
+    """What Jellyfin finds of its own settings, at a first start and in a stack older than the address."""
+    for path, content in built("dev").seed("jellyfin").files.items():
+        target = tmp_path / path.removeprefix("/run/config/")
+        target.write_text(content)
+    live = tmp_path / "config" / "network.xml"
+    if found is not None:
+        live.parent.mkdir()
+        live.write_text(found)
+    script = built("dev").service("jellyfin").texts("entrypoints")[-1]
+    script = script.replace("/config/config", str(live.parent)).replace("/run/config", str(tmp_path))
+    for _ in range(2):
+        subprocess.run(["sh", "-c", script.replace("exec /jellyfin/jellyfin", "true")], check=True)
+    assert trusted(live.read_text()) == trusted(built("dev").seed("jellyfin").files["/run/config/network.xml"])
+    assert ("EnableUPnP" in live.read_text()) is (found is not None)

@@ -15,7 +15,7 @@ from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetwo
 from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
 
 SCRAPED = {
-    "prometheus": "localhost:9090",
+    "prometheus": "prometheus:9090",
     "jellyfin": "jellyfin:8096",
     "node-exporter": "node-exporter:9100",
     "cadvisor": "cadvisor:8080",
@@ -33,7 +33,10 @@ PROBED = {
 UNWATCHED = {
     "vpn": "its health check is the tunnel, and qbittorrent is probed through it",
     "vpn-peer": "exists in dev only",
+    "firewall": "listens nowhere; its health check looks at its rules",
     "cadvisor-socket-proxy": "without it cAdvisor names no container",
+    "guard": "cAdvisor tells of its health",
+    "guard-socket-proxy": "without it the guard is unhealthy",
 }
 """Services that nothing scrapes and nothing probes, and why."""
 
@@ -63,6 +66,12 @@ def parse(text: str) -> dict[str, Job]:
         )
         for job in jobs
     }
+
+
+def address_of(choice: str, service: str, network: str) -> str:
+    """The fixed address of a service on one of its networks."""
+    attached = {str(item["name"]): item for item in built(choice).service(service).tables("networksAdvanced")}
+    return str(attached[f"nexus-test-{network}"]["ipv4Address"])
 
 
 def jobs(**services: ServiceArgs) -> dict[str, Job]:
@@ -107,7 +116,7 @@ class TestTargets:
     def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "apps", "egress")
         with pytest.raises(
-            ValueError, match=r"components/networks\.py: newcomer has metrics but is not on monitoring"
+            ValueError, match=r"components/networks\.py: newcomer has metrics but shares no network with prometheus"
         ):
             jobs(newcomer=METRICS)
 
@@ -139,6 +148,20 @@ class TestOfAStack:
         assert probes.targets == PROBED
         assert stack.of("Service").keys() - SCRAPED.keys() - PROBED.keys() <= UNWATCHED.keys()
         assert not UNWATCHED.keys() & (SCRAPED.keys() | PROBED.keys())
+
+    @pytest.mark.parametrize(
+        ("service", "network", "port"), [("prometheus", "monitoring", 9090), ("blackbox-exporter", "exporters", 9115)]
+    )
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_what_is_silent_elsewhere_listens_at_its_address(
+        self, choice: str, service: str, network: str, port: int
+    ) -> None:
+        container = built(choice).service(service)
+        listens = f"{address_of(choice, service, network)}:{port}"
+        assert container.texts("command").count(f"--web.listen-address={listens}") == 1
+        asked = container.table("healthcheck")["tests"]
+        assert isinstance(asked, list)
+        assert asked[-1] == f"http://{listens}/-/healthy"
 
     def test_the_probes_module_exists(self) -> None:
         stack = built("dev")

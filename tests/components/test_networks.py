@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from components import networks
-from components.networks import TABLE, VPN_PEER_HOST, may_talk, rows_of, subnets
+from components.networks import TABLE, may_talk, rows_of, subnets
 from tests.components.stacks import CHOICES, SOCKET_PROXY, add_to_table, built, every, service
 
 POOLS = ["172.31.240.0/20", "10.77.0.0/16", "10.0.0.0/8", "192.168.0.0/16"]
@@ -27,6 +27,16 @@ def members() -> set[str]:
 def services(choice: str) -> set[str]:
     """Every service of a stack."""
     return set(built(choice).of("Service"))
+
+
+def subnet_of(choice: str, row: str) -> str:
+    """The subnet of one network of a stack."""
+    return str(built(choice).of("Network")[f"network-{row}"].tables("ipamConfigs")[0]["subnet"])
+
+
+def on_the_host(choice: str) -> set[str]:
+    """The services of a stack that are on no network but the host's own."""
+    return {name for name in services(choice) if built(choice).service(name).text("networkMode") == "host"}
 
 
 def riders(choice: str) -> set[str]:
@@ -84,8 +94,9 @@ class TestAgainstTheServices:
 
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_service_is_named_or_rides_one_that_is(self, choice: str) -> None:
-        assert services(choice) - riders(choice) <= members()
-        assert not riders(choice) & members(), "a rider has the networks of what it rides"
+        assert services(choice) - riders(choice) - on_the_host(choice) <= members()
+        assert not (riders(choice) | on_the_host(choice)) & members(), "they have no network of their own"
+        assert on_the_host(choice) == {"firewall"}
         assert riders(choice) == {"qbittorrent"}
 
     def test_no_name_is_without_a_service(self) -> None:
@@ -102,36 +113,55 @@ class TestAgainstTheServices:
     @pytest.mark.parametrize("choice", CHOICES)
     def test_each_container_is_attached_as_the_table_says(self, choice: str) -> None:
         stack = built(choice)
-        for name in services(choice) - riders(choice):
+        for name in services(choice) - riders(choice) - on_the_host(choice):
             container = stack.service(name)
             attached = {str(item["name"]): item for item in container.tables("networksAdvanced")}
             assert attached.keys() == {f"nexus-test-{row.name}" for row in rows_of(name)}
-            assert all(item["aliases"] == [name] for item in attached.values())
+            # Where it does not answer, a name would lead to an address that nobody reaches.
+            for row in rows_of(name):
+                answers = not row.apart and name not in row.silent
+                assert attached[f"nexus-test-{row.name}"].get("aliases") == ([name] if answers else None)
             # By Output and not by name: a replaced network must replace what hangs on it.
             assert container.sources["networksAdvanced"] == {f"network-{row.name}" for row in rows_of(name)}
 
     @pytest.mark.parametrize("choice", CHOICES)
-    def test_a_fixed_address_is_given_to_the_peer_only(self, choice: str) -> None:
+    def test_fixed_addresses_are_the_tables(self, choice: str) -> None:
         stack = built(choice)
-        fixed = {
+        given = {
             (name, str(item["name"])): item["ipv4Address"]
             for name in services(choice)
             for item in stack.service(name).tables("networksAdvanced")
             if "ipv4Address" in item
         }
-        tunnel = ipaddress.ip_network(str(stack.of("Network")["network-tunnel"].tables("ipamConfigs")[0]["subnet"]))
-        expected = {("vpn-peer", "nexus-test-tunnel"): str(tunnel[VPN_PEER_HOST])}
-        assert fixed == (expected if "vpn-peer" in services(choice) else {})
+        assert given == {
+            (name, f"nexus-test-{row.name}"): str(ipaddress.ip_network(subnet_of(choice, row.name))[part])
+            for row in TABLE
+            for name, part in row.fixed.items()
+            if name in services(choice)
+        }
 
 
 class TestMayTalk:
-    def test_is_symmetric(self) -> None:
-        for one, other in itertools.product(members(), repeat=2):
-            assert may_talk(one, other) == may_talk(other, one)
-
     def test_is_what_the_table_says(self) -> None:
-        shared = {pair for row in TABLE for pair in itertools.product(row.members, repeat=2)}
+        shared = {
+            (one, other)
+            for row in TABLE
+            for one, other in itertools.product(row.members, repeat=2)
+            if not row.apart and other not in row.silent
+        }
         assert shared == {pair for pair in itertools.product(members(), repeat=2) if may_talk(*pair)}
+
+    def test_what_is_scraped_does_not_reach_back(self) -> None:
+        scraped = {name for name in members() if may_talk("prometheus", name)} - {"prometheus"}
+        assert {"jellyfin", "traefik", "alertmanager", "node-exporter", "grafana"} <= scraped
+        assert {name for name in scraped if may_talk(name, "prometheus")} == {"grafana"}, "Grafana asks it"
+
+    def test_who_is_silent_listens_at_a_fixed_address_elsewhere(self) -> None:
+        for row in TABLE:
+            assert set(row.silent) <= set(row.members)
+            for name in row.silent:
+                assert [other.name for other in rows_of(name) if name in other.fixed and name not in other.silent]
+                assert name not in row.fixed
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -146,6 +176,14 @@ class TestMayTalk:
             ("vpn", "prometheus"),
             ("vpn", "alertmanager"),
             ("prometheus", "radarr"),
+            ("jellyfin", "prometheus"),
+            ("jellyfin", "alertmanager"),
+            ("sonarr", "alertmanager"),
+            ("alertmanager", "sonarr"),
+            ("traefik", "prometheus"),
+            ("alertmanager", "prometheus"),
+            ("sonarr", "blackbox-exporter"),
+            ("jellyfin", "grafana"),
         ],
     )
     def test_never(self, one: str, other: str) -> None:
@@ -191,6 +229,11 @@ class TestSubnets:
             network = made[f"network-{row.name}"]
             assert network.text("name") == f"nexus-test-{row.name}"
             assert network.inputs["internal"] is row.internal
+            # The engine says of both what it was told (moby, bridge/labels.go).
+            assert network.table("options") == {
+                **({"com.docker.network.bridge.inhibit_ipv4": "true"} if row.internal else {}),
+                **({"com.docker.network.bridge.enable_icc": "false"} if row.name == "egress" else {}),
+            }
             assert network.inputs["driver"] == "bridge"
             assert network.inputs["ipv6"] is False
             assert network.labels == {"nexus.stack": "test"}
@@ -200,13 +243,15 @@ class TestSubnets:
             assert ipam == {"subnet": str(subnet), "gateway": str(subnet[1])}
 
 
-class TestPeerAddress:
-    def test_is_not_the_gateway_and_has_room_below(self) -> None:
-        # Docker gives addresses out from the gateway upwards: the only other member must not get this one.
-        (row,) = (row for row in TABLE if row.name == "tunnel")
-        assert 1 + len(row.members) < VPN_PEER_HOST < 255
+class TestFixedAddresses:
+    @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+    def test_lie_above_what_docker_gives_out(self, row: networks.Row) -> None:
+        # From the gateway upwards: no member without a fixed address must ever get one of these.
+        assert set(row.fixed) <= set(row.members)
+        assert len(set(row.fixed.values())) == len(row.fixed)
+        assert all(1 + len(row.members) < part < 255 for part in row.fixed.values())
 
-    def test_is_where_the_vpn_container_looks_for_it(self) -> None:
+    def test_the_vpn_container_looks_for_its_peer_where_it_is(self) -> None:
         stack = built("dev")
         (attached,) = stack.service("vpn-peer").tables("networksAdvanced")
         assert stack.service("vpn").env["WIREGUARD_ENDPOINT_IP"] == attached["ipv4Address"]

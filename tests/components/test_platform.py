@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,9 @@ APPS: Final = {
     "blackbox-exporter",
     "cadvisor",
     "cadvisor-socket-proxy",
+    "firewall",
+    "guard",
+    "guard-socket-proxy",
 }
 """The services of every stack."""
 
@@ -189,7 +193,7 @@ class TestMain:
         assert message.startswith(f"{lock}: there is no such file")
 
     def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        table = tuple(row for row in networks.TABLE if not row.name.startswith("socket-"))
+        table = tuple(row for row in networks.TABLE if row.name != "socket-cadvisor")
         monkeypatch.setattr(networks, "TABLE", table)
         message, _ = self.refused(CHOICES["dev"])
         assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
@@ -352,9 +356,43 @@ class TestVpn:
         assert "Session\\Interface=tun0\n" in conf
         assert "Session\\InterfaceName=tun0\n" in conf
         assert stack.service("qbittorrent").sources["networkMode"] == {"vpn-container"}
-        tests = stack.service("qbittorrent").table("healthcheck")["tests"]
-        assert isinstance(tests, list)
-        assert "tun0" in str(tests[1]), "unhealthy without the tunnel"
+        script = stack.seed("qbittorrent").files["/run/config/downloader.sh"]
+        assert script == (ROOT / "config" / "qbittorrent" / "downloader.sh").read_text()
+        run = ["/bin/bash", "/run/config/downloader.sh"]
+        assert stack.service("qbittorrent").texts("entrypoints") == ["/usr/bin/catatonit", "--", *run, "run"]
+        assert stack.service("qbittorrent").table("healthcheck")["tests"] == ["CMD", *run, "healthy"]
+
+    def test_the_downloader_believes_the_edge_alone(self) -> None:
+        conf = built("dev").seed("qbittorrent").files["/run/secrets/qBittorrent.conf"]
+        assert "WebUI\\ReverseProxySupportEnabled=true\n" in conf
+        places = {str(item["name"]): item for item in built("dev").service("traefik").tables("networksAdvanced")}
+        edge = places["nexus-test-apps"]["ipv4Address"]
+        assert f"WebUI\\TrustedReverseProxiesList={edge}\n" in conf
+
+    @pytest.mark.parametrize("stack", ["test", "a.b"])
+    def test_the_guard_may_start_the_downloader_and_nothing_else(self, stack: str) -> None:
+        made = built("dev", stack=stack)
+        flags = made.service("guard-socket-proxy").texts("command")
+        calls = dict(flag.removeprefix("-allow").split("=", 1) for flag in flags if re.match("-allow[A-Z]+=", flag))
+        name = made.service("qbittorrent").text("name")
+        assert calls.keys() == {"GET", "POST"}
+        assert re.fullmatch(calls["GET"], f"/containers/{name}/json")
+        assert re.fullmatch(calls["POST"], f"/containers/{name}/start")
+        for path in (
+            f"/v1.23/containers/{name}/start",  # the engine then takes a new HostConfig with it
+            f"/containers/{name}/stop",
+            f"/containers/{name}/restart",
+            f"/containers/{name}/exec",
+            f"/containers/{name}/../vpn/start",
+            f"/containers/{name.replace('.', 'x')}-vpn/start",
+            "/containers/nexus-test-vpn/start",
+            "/containers/create",
+        ):
+            assert not re.fullmatch(calls["POST"], path)
+            assert not re.fullmatch(calls["GET"], path)
+        assert "-allowfrom=guard" in flags
+        guard = made.service("guard").env
+        assert (guard["CONTAINER"], guard["ENGINE"]) == (name, "http://guard-socket-proxy:2375")
 
 
 class TestData:
@@ -409,10 +447,6 @@ class TestImages:
 
 
 class TestRemoteEngine:
-    def test_the_provider_talks_to_it(self) -> None:
-        assert built("remote").of("docker")["docker"].inputs == {"host": "ssh://nexus@media.lan"}
-        assert built("dev").of("docker")["docker"].inputs == {"host": "unix:///var/run/docker.sock"}
-
     def test_the_proxy_gets_that_hosts_socket_and_group(self) -> None:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]

@@ -150,11 +150,11 @@ def first_process(container: Registered) -> str:
 
 
 def networking(container: Registered) -> str:
-    """Networks of the table under the service's own name, or another one's namespace by its id."""
+    """Networks of the table under the service's own name, or another's namespace by its id, or the host's."""
     if mode := container.text("networkMode"):
         own = [key for key in ("networksAdvanced", "ports", "hostname", "hosts", "dns") if container.inputs.get(key)]
         return f"{mode} {own}" if own else mode
-    if container.text("hostname") != container.name.removesuffix("-container"):
+    if container.text("hostname") != f"nexus-{container.name.removesuffix('-container')}":
         return f"its host's name is {container.text('hostname')}"
     return unless(bool(container.tables("networksAdvanced")), "no network")
 
@@ -218,6 +218,8 @@ SERVICES: Final = {
                 ("vpn-peer", "CAP_NET_ADMIN,CAP_NET_RAW"),
                 # reads the engine's layer database
                 ("cadvisor", "CAP_DAC_OVERRIDE"),
+                # writes the host's rules about this stack
+                ("firewall", "CAP_NET_ADMIN"),
             }
         ),
     ),
@@ -234,7 +236,7 @@ SERVICES: Final = {
         deviation=lambda item: unless(
             re.fullmatch(r"[1-9]\d*:\d+", item.text("user")) is not None, item.text("user")
         ),
-        exceptions=frozenset({("vpn", "0:0"), ("vpn-peer", "0:0"), ("cadvisor", "0:0")}),
+        exceptions=frozenset({("vpn", "0:0"), ("vpn-peer", "0:0"), ("cadvisor", "0:0"), ("firewall", "0:0")}),
     ),
     "has a process that reaps": Promise(deviation=first_process),
     "has memory and no swap": Promise(
@@ -281,7 +283,12 @@ SERVICES: Final = {
     ),
     "has networks of its own": Promise(
         deviation=networking,
-        exceptions=frozenset({("qbittorrent", "container:vpn-container-id")}),  # its only way out is the tunnel
+        exceptions=frozenset(
+            {
+                ("qbittorrent", "container:vpn-container-id"),  # its only way out is the tunnel
+                ("firewall", "host"),  # its rules are the host's
+            }
+        ),
     ),
     "publishes no port": Promise(
         deviation=lambda item: ",".join(f"{port['internal']}/{port['protocol']}" for port in item.tables("ports")),
@@ -292,10 +299,12 @@ SERVICES: Final = {
         exceptions=frozenset(
             {
                 (SOCKET_PROXY, "/var/run/docker.sock"),
+                ("guard-socket-proxy", "/var/run/docker.sock"),
                 ("cadvisor", f"/sys,{LAYERS}"),
                 ("cadvisor", "/sys"),  # where containerd stores the images
                 # those of a rootless engine
                 (SOCKET_PROXY, "/run/user/1000/docker.sock"),
+                ("guard-socket-proxy", "/run/user/1000/docker.sock"),
                 ("cadvisor", "/home/nexus/.local/share/docker/image/fuse-overlayfs/layerdb,/sys"),
             }
         ),
@@ -315,6 +324,9 @@ SERVICES: Final = {
                 (SOCKET_PROXY, str(SOCKET_GID)),
                 (SOCKET_PROXY, "0"),  # the user of a rootless engine, as its containers see the group
                 (SOCKET_PROXY, "121"),  # of the remote stack
+                ("guard-socket-proxy", str(SOCKET_GID)),
+                ("guard-socket-proxy", "0"),
+                ("guard-socket-proxy", "121"),
                 ("jellyfin", "993"),  # the render group of the stack with a DRI GPU
             }
         ),

@@ -134,7 +134,14 @@ class TestOneMistake:
             pytest.param(on("docker", {"host": "canary://x"}), "nexus:docker.host: ", id="docker-host"),
             pytest.param(on("docker", {"socket-gid": -77310}), "nexus:docker.socket-gid: ", id="socket-gid"),
             pytest.param(on("docker", {"image-store": "canary"}), "nexus:docker.image-store: ", id="image-store"),
-            pytest.param(on("images", {"mirror": "https://canary"}), "nexus:images.mirror: ", id="mirror"),
+            *(
+                pytest.param(
+                    on("images", {"mirror": text}),
+                    "nexus:images.mirror: must be a registry and a path, such as registry.lan:5000/cache",
+                    id=f"mirror-{text}",
+                )
+                for text in ("https://canary", "Canary.lan", "canary.lan/a b", "", "canary.lan\n")
+            ),
             pytest.param(
                 on("images", {"lock": "canary", "mirror": "canary.lan"}),
                 "nexus:images: lock and mirror exclude each other: remove one of them",
@@ -227,6 +234,14 @@ class TestOneMistake:
                 )
             ),
             pytest.param(on("edge", {"bind-address": "canary"}), "nexus:edge.bind-address: ", id="bind-address"),
+            *(
+                pytest.param(
+                    on("edge", {"bind-address": address}),
+                    "nexus:edge.bind-address: must be an IPv4 address such as 0.0.0.0: over IPv6 every client",
+                    id=f"bind-address {address}",
+                )
+                for address in ("::", "::1", "2001:db8::7", "::ffff:192.0.2.1")
+            ),
             pytest.param(on("edge", {"http-port": 77310}), "nexus:edge.http-port: ", id="http-port"),
             pytest.param(on("edge", {"https-port": 0}), "nexus:edge.https-port: ", id="https-port"),
             pytest.param(
@@ -234,7 +249,12 @@ class TestOneMistake:
                 "nexus:edge: http-port and https-port must differ",
                 id="one-port-twice",
             ),
-            pytest.param(gpu(mode="nvidia", gpus="canary"), "nexus:jellyfin.gpu.gpus: ", id="gpus"),
+            *(
+                pytest.param(
+                    gpu(mode="nvidia", gpus=text), "nexus:jellyfin.gpu.gpus: must be all, a count", id=f"gpus-{text}"
+                )
+                for text in ("canary", "0", "device=", "device=0,", "device=0 2", "")
+            ),
             pytest.param(gpu(mode="dri"), "nexus:jellyfin.gpu.render-gid: missing", id="no-render-gid"),
             pytest.param(
                 gpu(mode="dri", **{"render-gid": "canary"}), "nexus:jellyfin.gpu.render-gid: ", id="group-name"

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from tests.integration import probes
+from tests.integration.edge import SlowUpload
 from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
 
 ORDER: Final = (
@@ -33,6 +34,7 @@ ORDER: Final = (
     "test_edge",
     "test_storage",
     "test_downloads",
+    "test_rider",
     "test_monitoring",
     "test_bad_input",
     "test_alerts",
@@ -128,6 +130,13 @@ def image_source(stack: Stack) -> object:
     tree = yaml.safe_load(mine.read_text(encoding="utf-8"))
     source: object = tree["config"].get("nexus:images", {})
     return source
+
+
+@pytest.fixture(scope="session")
+def slow_upload(stack: Stack) -> SlowUpload:
+    """An upload through the edge that takes longer than Traefik's own limit of 60 s, begun where this is first asked
+    for. test_edge.py waits for its end."""
+    return SlowUpload(stack, 75)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ import base64
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,3 +82,47 @@ def ask(
         )
     finally:
         connection.close()
+
+
+class SlowUpload:
+    """A file of 1 kB/s on its way to the downloader for `seconds`, beside whatever else happens."""
+
+    def __init__(self, stack: Stack, seconds: int) -> None:
+        self._seconds = seconds
+        self._stack = stack
+        self._status = 0
+        self._took = 0.0
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> tuple[int, float]:
+        """The status of the answer, 0 where none came, and the seconds it took."""
+        self._thread.join(2 * self._seconds)
+        return self._status, self._took
+
+    def _body(self) -> Iterator[bytes]:
+        for _ in range(self._seconds):
+            time.sleep(1)
+            yield b"x" * 1024
+
+    def _send(self) -> None:
+        began = time.monotonic()
+        name = f"qbittorrent.{self._stack.domain}"
+        connection = _Named(self._stack.https_port, name, trusting(self._stack))
+        try:
+            connection.request(
+                "POST",
+                "/api/v2/torrents/add",
+                body=self._body(),
+                headers={
+                    "Host": f"{name}:{self._stack.https_port}",
+                    "Content-Length": str(1024 * self._seconds),
+                    "Content-Type": "application/x-www-form-urlencoded",
+                },
+            )
+            self._status = connection.getresponse().status
+        except OSError as error:
+            print(f"the slow upload ended: {error}")
+        finally:
+            self._took = time.monotonic() - began
+            connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from docker.models.containers import Container
 
-from components.downloads import PEER_PORT
+from components.downloads import PEER_PORT, WEBUI_PORT
 from components.secrets import ADMIN_USER
 from tests.integration.edge import Reply, ask
 from tests.integration.probes import Listener, container_removed, finish, launch, outside, probe
@@ -166,6 +167,26 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
             refused += 1
         time.sleep(0.05)
 print(json.dumps(refused))
+"""
+
+
+GUESS: Final = """
+import http.client, json, ssl, sys, urllib.parse
+asked = json.loads(sys.argv[1])
+statuses = []
+for number, forwarded in enumerate(asked["forwarded"]):
+    place = (asked["address"], asked["port"])
+    if asked["tls"]:
+        connection = http.client.HTTPSConnection(*place, timeout=10, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(*place, timeout=10)
+    body = urllib.parse.urlencode({"username": asked["user"], "password": f"guess {number}"})
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-For": forwarded}
+    if asked["tls"]:
+        headers["Host"] = asked["host"]
+    connection.request("POST", "/api/v2/auth/login", body, headers)
+    statuses.append(connection.getresponse().status)
+print(json.dumps(statuses))
 """
 
 
@@ -330,6 +351,36 @@ def test_the_page_takes_the_generated_password_and_no_other(stack: Stack, page: 
         refused = page.sign_in(wrong)
         assert refused == ""
         assert page.get("/api/v2/app/version", refused).status == 403
+
+
+@pytest.mark.parametrize(
+    ("network", "where", "port", "tls"),
+    [("edge", "traefik", 8443, True), ("apps", "vpn", WEBUI_PORT, False)],
+    ids=["at the edge", "as Sonarr asks"],
+)
+def test_wrong_passwords_lock_out_who_gave_them_and_nobody_else(
+    stack: Stack, page: WebUi, network: str, where: str, port: int, tls: bool
+) -> None:
+    """Five of them ban an address for an hour. It is the client's own, whatever the client says that it is."""
+    edge = stack.container("traefik").attrs["NetworkSettings"]["Networks"][stack.physical("edge")]
+    name = f"qbittorrent.{stack.domain}:{stack.https_port}"
+    # As this machine's own requests look at the edge, and of nobody.
+    forged = [edge["Gateway"], *(f"203.0.113.{number}" for number in range(5)), "127.0.0.1"]
+    asked = {"address": where, "port": port, "tls": tls, "host": name, "user": ADMIN_USER, "forwarded": forged}
+    with container_removed(launch(stack, GUESS, asked, network=stack.physical(network))) as guesser:
+        statuses = finish(guesser)
+    assert isinstance(statuses, list)
+    assert statuses[0] != 403
+    assert statuses[-2:] == [403, 403], "a forged address let it go on guessing"
+    assert page.sign_in(stack.output("admin-password")), "another one is locked out"
+
+
+def test_the_cookie_is_secure_behind_the_edge(stack: Stack, page: WebUi, cookie: str) -> None:
+    found = re.match(r"v(\d+)\.(\d+)", page.get("/api/v2/app/version", cookie).body)
+    assert found
+    reply = page.post("/api/v2/auth/login", {"username": ADMIN_USER, "password": stack.output("admin-password")})
+    # Before 5.1 qBittorrent set the flag only where it spoke TLS itself.
+    assert ("secure" in reply.headers["set-cookie"].lower()) is ((int(found[1]), int(found[2])) >= (5, 1))
 
 
 def test_the_downloader_is_bound_to_the_tunnel(page: WebUi, cookie: str) -> None:

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from tests.integration.edge import ADDRESS, TIMEOUT, ask, trusting
+from tests.integration.edge import ADDRESS, TIMEOUT, Reply, SlowUpload, ask, trusting
 from tests.integration.probes import fetch
 from tests.integration.stacks import Stack
 
@@ -22,6 +22,20 @@ OWN_SIGN_IN = [
     ("grafana", "/api/health", '"database"'),
 ]
 SIGN_IN_AT_THE_EDGE = [("sonarr", "Sonarr"), ("radarr", "Radarr"), ("prowlarr", "Prowlarr")]
+
+
+# What an app may take for /metrics. Traefik takes what is not plain out of a path before it compares.
+SPELLINGS = (
+    *("/metrics", "/metrics/", "/metrics?x=1", "/metrics/x", "/Metrics", "/METRICS", "/mEtRiCs/"),
+    *("/%6detrics", "/%4DETRICS", "//metrics", "/./metrics", "/x/../Metrics", "/metrics;x", "/metrics%2F"),
+)
+BELOW = ("/emby/metrics", "/Emby/Metrics", "/mediabrowser/METRICS", "/emby//metrics")
+
+
+def refused(reply: Reply) -> bool:
+    """Whether this is Traefik's own answer, and not that of an app which has no such page: what comes from an app
+    carries the security headers."""
+    return reply.status == 404 and "strict-transport-security" not in reply.headers
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +74,24 @@ def test_http_only_redirects(stack: Stack, app: str) -> None:
     assert reply.headers["location"] == f"https://{app}.{stack.domain}:{stack.https_port}/some/page?q=1"
 
 
-@pytest.mark.parametrize(("app", "port"), [("jellyfin", 8096), ("grafana", 3000)])
-def test_metrics_are_for_prometheus_only(stack: Stack, app: str, port: int) -> None:
+@pytest.mark.parametrize(("app", "port", "below"), [("jellyfin", 8096, BELOW), ("grafana", 3000, ())])
+def test_metrics_are_for_prometheus_only(stack: Stack, app: str, port: int, below: tuple[str, ...]) -> None:
     inside = fetch(stack, stack.container("prometheus"), f"http://{app}:{port}/metrics")[0]
     assert inside.status == 200
     assert "# TYPE" in inside.body
-    for path in ("/metrics", "/metrics/", "/metrics?x=1", "/metrics/x"):
-        reply = ask(stack, app, path)
-        assert reply.status == 404, path
-        assert "# TYPE" not in reply.body
+    for path in (*SPELLINGS, *below):
+        assert refused(ask(stack, app, path)), path
+
+
+@pytest.mark.parametrize("path", ["/health", "/Health", "/emby/health", "/MEDIABROWSER/HEALTH"])
+def test_jellyfins_health_is_for_its_own_container_only(stack: Stack, path: str) -> None:
+    assert refused(ask(stack, "jellyfin", path))
+
+
+def test_what_is_not_hidden_is_there_in_any_spelling(stack: Stack) -> None:
+    for path in ("/System/Info/Public", "/metrics/../System/Info/Public"):
+        assert ask(stack, "jellyfin", path).status == 200, path
+    assert not refused(ask(stack, "jellyfin", "/no-such-page"))
 
 
 @pytest.mark.parametrize("app", ["nobody", "prometheus", "alertmanager", "vpn", "traefik"])
@@ -133,3 +156,10 @@ def test_plain_http_on_the_https_port_gives_nothing_away(stack: Stack) -> None:
         assert b"Sonarr" not in answer.read()
     finally:
         connection.close()
+
+
+def test_a_long_upload_is_let_finish(slow_upload: SlowUpload) -> None:
+    """Longer than the 60 s after which Traefik by itself ends a request; it began with the first of these tests."""
+    status, seconds = slow_upload.wait()
+    assert seconds > 60
+    assert status == 403, "the downloader has read it to its end, and asks who that was"

@@ -1,15 +1,19 @@
-"""The network table, walked from inside: who can reach whom, on every address and every listening port."""
+"""The network table, walked from inside: who can reach whom, on every address and every listening port; and that
+nobody reaches the host, or what is beside it on its own link."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
@@ -19,13 +23,15 @@ from docker.models.networks import Network
 from components.downloads import WEBUI_PORT
 from components.networks import TABLE, may_talk, rows_of
 from tests.integration.probes import probe
-from tests.integration.stacks import Stack, service_of, wait_for
+from tests.integration.stacks import Stack, health_of, service_of, wait_for
 
 pytestmark = pytest.mark.integration
 
 TIMEOUT: Final = 2.0
 """Seconds for one connection: a packet that is dropped costs all of them, and all are tried at once."""
 AT_ONCE: Final = 4
+IPTABLES: Final = (shutil.which("iptables-nft") or "iptables", "-t", "mangle")
+"""The kind that the firewall's image has, whichever the host prefers."""
 
 LISTENING: Final = """
 import ipaddress, json, pathlib
@@ -71,6 +77,14 @@ def resolve(name):
     except OSError:
         resolved[name] = []
 
+# Nobody answers a datagram: who gets it says so.
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as letters:
+    for address in asked["letters"]:
+        try:
+            letters.sendto(asked["token"].encode(), tuple(address))
+        except OSError:
+            pass
+
 # Looking up a name cannot be given a time limit, so the threads are left behind.
 for name in asked["names"]:
     threading.Thread(target=resolve, args=(name,), daemon=True).start()
@@ -111,7 +125,22 @@ class Beyond:
     """A listener outside Docker's networks, where only what is routed out of the host gets to."""
 
     address: str
+    link_local: str
+    """A second address of it, such as clouds give their metadata."""
     port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Listeners on all addresses of the host, TCP and UDP on one port."""
+
+    addresses: tuple[str, ...]
+    """Its own, but those on loopback."""
+    gateways: tuple[str, ...]
+    """What the stack's networks call their gateway, whoever that is."""
+    port: int
+    letters: list[str] = field(default_factory=list)
+    """What has come in datagrams."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +153,16 @@ class Sight:
     resolved: dict[str, list[str]]
     way_out: str
     """What came of a connection to the outside listener."""
+    beside: dict[str, str]
+    """What came of connections to the host and to its link, by address."""
 
 
 def survey(stack: Stack) -> list[Node]:
     """Every service with a network of its own, with its addresses and what it listens on."""
     containers = [
-        item for item in stack.containers() if not item.attrs["HostConfig"]["NetworkMode"].startswith("container:")
+        item
+        for item in stack.containers()
+        if not item.attrs["HostConfig"]["NetworkMode"].startswith(("container:", "host"))
     ]
 
     def look(container: Container) -> Node:
@@ -151,14 +184,21 @@ def survey(stack: Stack) -> list[Node]:
         return list(pool.map(look, containers))
 
 
-def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Beyond) -> list[Sight]:
-    """Lets each source try everything that every other node offers, its name, and the outside."""
+def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Beyond, host: Host) -> list[Sight]:
+    """Lets each source try everything that every other node offers, its name, the outside and the host."""
+    beside = [*sorted({*host.addresses, *host.gateways}), far.link_local]
 
     def look(source: Node) -> Sight:
         others = [node for node in nodes if node.service != source.service]
         targets = [(node.service, *target) for node in others for target in node.targets()]
         asked = {
-            "targets": [*((address, port) for _, _, address, port in targets), (far.address, far.port)],
+            "targets": [
+                *((address, port) for _, _, address, port in targets),
+                *((address, far.port if address == far.link_local else host.port) for address in beside),
+                (far.address, far.port),
+            ],
+            "letters": [(address, host.port) for address in beside],
+            "token": source.service,
             "names": [node.service for node in others],
             "timeout": TIMEOUT,
         }
@@ -167,7 +207,8 @@ def walk(stack: Stack, sources: Sequence[Node], nodes: Sequence[Node], far: Beyo
         *outcomes, way_out = seen["outcomes"]
         return Sight(
             source=source,
-            outcomes=dict(zip(targets, outcomes, strict=True)),
+            outcomes=dict(zip(targets, outcomes[: len(targets)], strict=True)),
+            beside=dict(zip(beside, outcomes[len(targets) :], strict=True)),
             resolved=seen["resolved"],
             way_out=way_out,
         )
@@ -182,13 +223,13 @@ def lets_in(target: str, network: str, port: int) -> bool:
     return target != "vpn" or (network, port) == ("apps", WEBUI_PORT)
 
 
-def faults(sight: Sight, nodes: Sequence[Node]) -> Iterator[str]:
+def faults(sight: Sight, nodes: Sequence[Node], host: Host) -> Iterator[str]:
     """Where what a source sees is not what the table says."""
     source = sight.source.service
-    mine = {row.name for row in rows_of(source)}
+    rows = {row.name: row for row in TABLE}
     for (target, network, address, port), outcome in sight.outcomes.items():
         where = f"{source} to {target} on {network} ({address}:{port}): {outcome}"
-        if network in mine and may_talk(source, target) and lets_in(target, network, port):
+        if rows[network].joins(source, target) and lets_in(target, network, port):
             if outcome != "connected":
                 yield f"{where}, but the table lets them talk there"
         # Refused is an answer too: the packet got there.
@@ -201,9 +242,14 @@ def faults(sight: Sight, nodes: Sequence[Node]) -> Iterator[str]:
             yield f"{source} resolves the name {node.service}, but the table keeps them apart"
         if not known and source not in ("vpn", node.service) and may_talk(source, node.service):
             yield f"{source} does not resolve the name {node.service}, but the table lets them talk"
+    for address, outcome in sight.beside.items():
+        if outcome in ("connected", "refused"):
+            yield f"{source} to the host's side at {address}: {outcome}"
+    if source in host.letters:
+        yield f"{source} to the host: a datagram arrived"
     if all(row.internal for row in rows_of(source)):
-        # Engines before 28 give a default route on an internal network too, and drop what takes it.
-        if sight.way_out not in ("ENETUNREACH", "timeout"):
+        # Engines before 28 give a default route on an internal network too, to a gateway that is not there.
+        if sight.way_out not in ("ENETUNREACH", "EHOSTUNREACH", "timeout"):
             yield f"{source} to the outside: {sight.way_out}, but it has only internal networks"
     elif sight.way_out != "connected":
         yield f"{source} to the outside: {sight.way_out}, but it has a network that is not internal"
@@ -219,7 +265,10 @@ def far(stack: Stack) -> Iterator[Beyond]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    name, beyond = f"{stack.physical('')}out", Beyond(address="198.18.77.2", port=7070)
+    name, beyond = (
+        f"{stack.physical('')}out",
+        Beyond(address="198.18.77.2", link_local="169.254.77.77", port=7070),
+    )
 
     def ip(*arguments: str) -> None:
         subprocess.run(["ip", *arguments], check=True)
@@ -234,7 +283,10 @@ def far(stack: Stack) -> Iterator[Beyond]:
         ip("address", "add", "198.18.77.1/30", "dev", "nexus-out")
         ip("link", "set", "nexus-out", "up")
         ip("-n", name, "address", "add", f"{beyond.address}/30", "dev", "inside")
+        ip("-n", name, "address", "add", f"{beyond.link_local}/32", "dev", "inside")
         ip("-n", name, "link", "set", "inside", "up")
+        ip("-n", name, "route", "add", "default", "via", "198.18.77.1")
+        ip("route", "add", f"{beyond.link_local}/32", "via", beyond.address)
         listener = subprocess.Popen(
             ["ip", "netns", "exec", name, sys.executable, "-c", serve], stdout=subprocess.PIPE, text=True
         )
@@ -251,6 +303,40 @@ def far(stack: Stack) -> Iterator[Beyond]:
 
 
 @pytest.fixture(scope="module")
+def host(stack: Stack, far: Beyond) -> Iterator[Host]:
+    """The machine that the tests and the engine are on."""
+    listed = subprocess.run(["ip", "-4", "-json", "address"], capture_output=True, text=True, check=True).stdout
+    addresses = [
+        str(address["local"])
+        for link in json.loads(listed)
+        for address in link["addr_info"]
+        if not str(address["local"]).startswith("127.")
+    ]
+    networks = stack.client.networks.list(names=[stack.physical("")])
+    gateways = [str(item["Gateway"]) for network in networks for item in network.attrs["IPAM"]["Config"]]
+    with socket.create_server(("0.0.0.0", 0), backlog=256) as server, socket.socket(type=socket.SOCK_DGRAM) as box:
+        made = Host(addresses=tuple(addresses), gateways=tuple(gateways), port=server.getsockname()[1])
+        box.bind(server.getsockname())
+
+        def collect() -> None:
+            while letter := box.recv(100).decode():
+                made.letters.append(letter)
+
+        thread = threading.Thread(target=collect)
+        thread.start()
+        try:
+            for address in addresses:
+                socket.create_connection((address, made.port), timeout=TIMEOUT).close()
+                box.sendto(b"the host itself", (address, made.port))
+            wait_for(lambda: made.letters.count("the host itself") == len(addresses), 10, "the host's own letters")
+            socket.create_connection((far.link_local, far.port), timeout=TIMEOUT).close()
+            yield made
+        finally:
+            box.sendto(b"", ("127.0.0.1", made.port))
+            thread.join()
+
+
+@pytest.fixture(scope="module")
 def nodes(stack: Stack) -> list[Node]:
     return survey(stack)
 
@@ -259,17 +345,69 @@ def test_everything_is_on_the_networks_of_the_table(nodes: list[Node]) -> None:
     assert {node.service: set(node.addresses) for node in nodes} == {
         service: {row.name for row in rows_of(service)} for service in {name for row in TABLE for name in row.members}
     }
-    assert [node.service for node in nodes if not list(node.targets())] == []
+    silent = {
+        (node.service, network)
+        for node in nodes
+        for network in node.addresses
+        if network not in {where for where, *_ in node.targets()}
+    }
+    assert silent == {(name, row.name) for row in TABLE for name in row.silent}
 
 
-def test_the_matrix_is_what_the_table_says(stack: Stack, nodes: list[Node], far: Beyond) -> None:
-    sights = walk(stack, nodes, nodes, far)
+def test_the_matrix_is_what_the_table_says(stack: Stack, nodes: list[Node], far: Beyond, host: Host) -> None:
+    sights = walk(stack, nodes, nodes, far, host)
     pairs = {(sight.source.service, target) for sight in sights for target, *_ in sight.outcomes}
     assert len(pairs) == len(nodes) * (len(nodes) - 1)
     outcomes = [outcome for sight in sights for outcome in sight.outcomes.values()]
     print(f"{len(pairs)} pairs, {len(outcomes)} connections tried, {outcomes.count('connected')} made")
-    assert [fault for sight in sights for fault in faults(sight, nodes)] == []
+    assert [fault for sight in sights for fault in faults(sight, nodes, host)] == []
     assert "connected" in outcomes
+
+
+def test_no_internal_network_has_the_host_on_it(host: Host) -> None:
+    """Beside the firewall, and without it: where there is no gateway nothing of the host can be asked."""
+    assert len(host.gateways) == len(TABLE)
+    assert len(set(host.gateways) & set(host.addresses)) == len([row for row in TABLE if not row.internal])
+
+
+def test_without_the_firewall_the_host_is_seen(stack: Stack, nodes: list[Node], far: Beyond, host: Host) -> None:
+    """The walk reports what it is there to report, of the host and its link too; and the rules go and come with
+    their container."""
+    firewall = stack.container("firewall")
+    by_name = {node.service: node for node in nodes}
+    tried = [by_name[name] for name in ("sonarr", "alertmanager", "traefik", "vpn", "vpn-peer", "node-exporter")]
+    firewall.stop()
+    try:
+        assert rules_in_place(stack) == []
+        found = [fault for sight in walk(stack, tried, nodes, far, host) for fault in faults(sight, nodes, host)]
+    finally:
+        firewall.start()
+        wait_for(lambda: health_of(firewall) == "healthy", 60, "the firewall to be healthy again")
+        host.letters.clear()
+    for source in ("sonarr", "alertmanager", "traefik", "vpn-peer"):
+        for address in (*host.addresses, far.link_local):
+            assert f"{source} to the host's side at {address}: connected" in found
+        assert f"{source} to the host: a datagram arrived" in found
+    # gluetun lets its namespace reach the networks that it is on.
+    assert any(fault.startswith("vpn to the host's side") for fault in found)
+    assert not any(fault.startswith("node-exporter to the host") for fault in found), "it has no way there at all"
+    assert rules_in_place(stack)
+
+
+def rules_in_place(stack: Stack) -> list[str]:
+    """What the host's tables have of this stack."""
+    done = subprocess.run([*IPTABLES, "-S"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if f"nexus-{stack.name}" in line.split()]
+
+
+def test_the_rules_are_put_back(stack: Stack) -> None:
+    """A firewall of the host's that is loaded anew takes them along; their container looks every five seconds."""
+    before = rules_in_place(stack)
+    chain = f"nexus-{stack.name}"
+    subprocess.run([*IPTABLES, "-D", "PREROUTING", "-j", chain], check=True)
+    subprocess.run([*IPTABLES, "-F", chain], check=True)
+    assert rules_in_place(stack) != before
+    wait_for(lambda: rules_in_place(stack) == before, 30, "the rules to be there again")
 
 
 @contextmanager
@@ -282,24 +420,32 @@ def attached(network: Network, container: Container) -> Iterator[None]:
         network.disconnect(container, force=True)
 
 
-def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Beyond) -> None:
-    """The walk reports what it is there to report: Grafana is put on `egress`, beside the apps and with a way out."""
-    egress = stack.client.networks.list(names=[stack.physical("egress")])[0]
+@pytest.mark.parametrize("network", ["apps", "egress"])
+def test_a_container_on_a_wrong_network_is_seen(stack: Stack, far: Beyond, host: Host, network: str) -> None:
+    """The walk reports what it is there to report: Grafana is put beside the apps, and where there is a way out."""
     grafana = stack.container("grafana")
-    with attached(egress, grafana):
+    with attached(stack.client.networks.list(names=[stack.physical(network)])[0], grafana):
         nodes = survey(stack)
         by_name = {node.service: node for node in nodes}
-        assert "egress" in by_name["grafana"].addresses
-        sights = walk(stack, [by_name["grafana"], by_name["sonarr"]], nodes, far)
-        found = "\n".join(fault for sight in sights for fault in faults(sight, nodes))
-    assert "grafana to sonarr on egress" in found
-    assert "sonarr to grafana on egress" in found
-    assert "grafana resolves the name sonarr" in found
+        assert network in by_name["grafana"].addresses
+        sights = walk(stack, [by_name["grafana"], by_name["sonarr"]], nodes, far, host)
+        found = "\n".join(fault for sight in sights for fault in faults(sight, nodes, host))
+    if network == "apps":
+        assert "grafana to sonarr on apps" in found
+        assert "sonarr to grafana on apps" in found
+        assert "grafana resolves the name sonarr" in found
+    else:
+        assert "grafana to the outside: connected" in found
+        # There they are apart, whoever they are.
+        assert " on egress" not in found
     grafana.reload()
-    assert set(grafana.attrs["NetworkSettings"]["Networks"]) == {stack.physical("monitoring")}
+    assert set(grafana.attrs["NetworkSettings"]["Networks"]) == {
+        stack.physical(row.name) for row in rows_of("grafana")
+    }
 
 
 def test_the_networks_are_the_tables(stack: Stack) -> None:
     networks = stack.client.networks.list(names=[stack.physical("")])
-    internal = {str(item.name).removeprefix(stack.physical("")): item.attrs["Internal"] for item in networks}
-    assert internal == {row.name: row.internal for row in TABLE}
+    found = {str(item.name).removeprefix(stack.physical("")): item.attrs for item in networks}
+    assert {name: item["Internal"] for name, item in found.items()} == {row.name: row.internal for row in TABLE}
+    assert {name: item["Options"] for name, item in found.items()} == {row.name: row.options for row in TABLE}

@@ -16,10 +16,12 @@ import docker.errors
 import pytest
 
 from components.secrets import ADMIN_USER
+from tests.integration.edge import ask
 from tests.integration.probes import container_removed, fetch, finish, image_of, launch
 from tests.integration.stacks import ROOT, Stack, service_of
 
-pytestmark = pytest.mark.integration
+# The upload of test_edge.py takes its time meanwhile.
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("slow_upload")]
 
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 """The key that marks a secret in a state (pulumi, sdk/go/common/resource)."""
@@ -171,6 +173,41 @@ def test_the_search_knows_the_secrets(stack: Stack, wanted: frozenset[str]) -> N
         owner = {"api_key": "sonarr", "wireguard_private_key": "vpn", "qBittorrent.conf": "qbittorrent"}
         content = delivered(stack, owner.get(file, "traefik"))[f"/run/secrets/{file}"]["content"]
         assert any(needle in str(content) for needle in wanted), f"the search does not know what is in {file}"
+
+
+def browse(stack: Stack) -> None:
+    """Opens what the apps' own pages and people's calendars open, with keys and passwords where they put them."""
+    password = stack.output("admin-password")
+    for app in ("sonarr", "radarr", "prowlarr"):
+        key = str(delivered(stack, app)["/run/secrets/api_key"]["content"])
+        for path in (
+            f"/signalr/messages?access_token={key}",
+            f"/feed/v3/calendar/{app}.ics?unmonitored=false&apikey={key}",
+            f"/1/api?t=caps&apikey={key}",
+            f"/api/v3/system/status?apiKey={key}",
+        ):
+            referer = f"https://{app}.{stack.domain}/calendar?apikey={key}"
+            ask(stack, app, path, headers={"X-Api-Key": key, "Referer": referer}, password=password)
+            ask(stack, app, path, scheme="http")
+        # Before anybody has signed in, and to nobody's host.
+        ask(stack, app, f"/feed?apikey={key}")
+        ask(stack, "jellyfin", f"/socket?api_key={key}&deviceId=x", headers={"X-Emby-Token": key})
+        ask(stack, "jellyfin", f"/Items?ApiKey={key}", headers={"Authorization": f'MediaBrowser Token="{key}"'})
+        ask(stack, "grafana", f"/api/org?auth_token={key}", headers={"Authorization": f"Bearer {key}"})
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Referer": f"https://qbittorrent.{stack.domain}/"}
+    body = f"username={ADMIN_USER}&password={quote(password, safe='')}"
+    ask(stack, "qbittorrent", "/api/v2/auth/login", method="POST", body=body, headers=form)
+    ask(stack, "grafana", "/api/org", password=password)
+    login = json.dumps({"user": ADMIN_USER, "password": password})
+    ask(stack, "grafana", "/login", method="POST", body=login, headers={"Content-Type": "application/json"})
+
+
+def test_no_log_has_what_a_browser_sends(stack: Stack, wanted: frozenset[str]) -> None:
+    counted = stack.container("traefik").logs().decode(errors="replace").count('"RouterName"')
+    browse(stack)
+    logs = {place: text for place, text in engine_places(stack).items() if place.startswith("docker logs")}
+    assert logs["docker logs of service traefik"].count('"RouterName"') > counted + 20
+    assert grep(wanted, logs) == []
 
 
 def test_the_engine_shows_no_secret(stack: Stack, wanted: frozenset[str]) -> None:

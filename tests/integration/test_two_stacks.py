@@ -59,10 +59,10 @@ def test_neither_reaches_into_the_other(stack: Stack, other: Stack, service: str
 
     port = {"sonarr": 8989, "traefik": 8443, "prometheus": 9090}[service]
     targets = [(address, port) for address in addresses(other.container(service))]
-    asked = {"targets": targets, "names": [], "timeout": TIMEOUT}
+    asked = {"targets": targets, "names": [], "letters": [], "token": "", "timeout": TIMEOUT}
     seen = probe(stack, stack.container(service), REACH, asked)
     own = probe(other, other.container(service), REACH, asked)
     assert isinstance(seen, dict)
     assert isinstance(own, dict)
-    assert set(own["outcomes"]) == {"connected"}, "nothing listens there, so nothing is proven"
+    assert "connected" in own["outcomes"], "nothing listens there, so nothing is proven"
     assert not {"connected", "refused"} & set(seen["outcomes"])

@@ -250,6 +250,7 @@ NETWORK: Final[Mapping[str, Change]] = {
     "ipv6: on": setting("ipv6", True),
     "attachable": setting("attachable", True),
     "ipam: left to the engine": setting("ipamConfigs", None),
+    "options: not given": within("options", lambda _: None),
 }
 
 
@@ -337,7 +338,7 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     **{
         (f"user: {how}", f"{name}-container"): "is root anyway, by a named exception"
         for how in ("not given", "root")
-        for name in ("cadvisor", "vpn", "vpn-peer")
+        for name in ("cadvisor", "firewall", "vpn", "vpn-peer")
     },
     ("read_only: not given", "vpn-container"): "has a writable root anyway, by a named exception",
     **{
@@ -350,6 +351,7 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("ports: another number", "traefik-container"): "a stack of development may publish any port from 1024 on",
     ("a row removed", "network-data"): "nobody is on it yet",
     ("mounts: the engine's socket", "cadvisor-socket-proxy-container"): "has the socket anyway, by a named exception",
+    ("mounts: the engine's socket", "guard-socket-proxy-container"): "has the socket anyway, by a named exception",
 }
 
 
@@ -419,7 +421,6 @@ def test_a_mutation_is_what_the_source_would_make(mutation: str, monkeypatch: py
 @pytest.mark.parametrize(
     ("mutation", "name", "row"),
     [
-        ("internal: flipped", "network-apps", {"internal": False}),
         ("apps: a member added", "node-exporter", {"members": (*networks.TABLE[1].members, "node-exporter")}),
         (
             "egress: a member removed",

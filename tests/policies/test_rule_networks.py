@@ -111,12 +111,18 @@ def test_what_is_not_known_or_not_there_is_no_default_bridge(changes: Props) -> 
     assert judge(container(**changes)) == []
 
 
+KEPT_FROM_THE_HOST: Final[Props] = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 GOOD_NETWORK: Final[Props] = {
     "name": "nexus-dev-apps",
     "driver": "bridge",
     "internal": True,
     "ipv6": False,
     "ipamConfigs": [{"subnet": "172.31.241.0/24"}],
+    "options": KEPT_FROM_THE_HOST,
+}
+EGRESS: Final[Props] = GOOD_NETWORK | {
+    "internal": False,
+    "options": {"com.docker.network.bridge.enable_icc": "false"},
 }
 
 
@@ -141,10 +147,13 @@ GOOD_NETWORK: Final[Props] = {
         {"ipamConfigs": [{"subnet": "172.31.241.0/24"}, {"subnet": "fd00::/64"}]},
         {"ipamConfigs": [{"subnet": "mine"}]},
         {"ipamDriver": "dhcp"},
-        {"options": {"com.docker.network.bridge.name": "br0"}},
-        {"options": {"com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"}},
-        {"options": {"com.docker.network.bridge.trusted_host_interfaces": "eth0"}},
-        {"options": {"com.docker.network.enable_ipv6": UNKNOWN}},
+        {"options": None},
+        {"options": {}},
+        {"options": {"com.docker.network.bridge.inhibit_ipv4": "false"}},
+        {"options": {**KEPT_FROM_THE_HOST, "com.docker.network.bridge.name": "br0"}},
+        {"options": {**KEPT_FROM_THE_HOST, "com.docker.network.bridge.gateway_mode_ipv4": "nat-unprotected"}},
+        {"options": {**KEPT_FROM_THE_HOST, "com.docker.network.bridge.trusted_host_interfaces": "eth0"}},
+        {"options": {**KEPT_FROM_THE_HOST, "com.docker.network.enable_ipv6": UNKNOWN}},
     ],
     ids=str,
 )
@@ -154,7 +163,10 @@ def test_a_network_without_its_walls_is_refused(changes: Props) -> None:
 
 
 def test_an_option_on_the_list_passes() -> None:
-    options: Props = {"options": {"com.docker.network.driver.mtu": "1420"}, "ipamDriver": "default"}
+    options: Props = {
+        "options": {**KEPT_FROM_THE_HOST, "com.docker.network.driver.mtu": "1420"},
+        "ipamDriver": "default",
+    }
     config: Props = {"options": ["com.docker.network.driver.mtu"]}
     assert judge(GOOD_NETWORK | options, NETWORK, name="network-apps", config=config, rules=networks.RULES) == []
 
@@ -174,8 +186,16 @@ def test_no_swarm_service_has_networks_of_its_own() -> None:
 
 
 def test_those_that_are_meant_to_have_a_way_out_have_one() -> None:
-    assert judge(GOOD_NETWORK | {"internal": False}, NETWORK, name="network-egress") == []
-    assert rules_of(judge(GOOD_NETWORK, NETWORK, name="network-egress")) == {"internal-network"}
+    assert judge(EGRESS, NETWORK, name="network-egress") == []
+    assert judge(EGRESS | {"options": {}}, NETWORK, name="network-tunnel") == []
+    assert rules_of(judge(EGRESS | {"internal": True}, NETWORK, name="network-egress")) == {"internal-network"}
+
+
+@pytest.mark.parametrize("options", [None, {}, {"com.docker.network.bridge.enable_icc": "true"}], ids=str)
+def test_those_that_are_there_for_the_outside_alone_do_not_join_their_members(options: Props | None) -> None:
+    found = rules_of(judge(EGRESS | {"options": options}, NETWORK, name="network-egress"))
+    assert found == {"internal-network"}
+    assert judge(EGRESS | {"options": UNKNOWN}, NETWORK, name="network-egress") == []
 
 
 def test_the_configuration_is_the_programs_table() -> None:
@@ -187,6 +207,7 @@ def test_the_configuration_is_the_programs_table() -> None:
     open_ones = settings["internal-network"]["open"]
     assert isinstance(open_ones, list)
     assert set(open_ones) == {f"network-{row.name}" for row in TABLE if not row.internal}
+    assert settings["internal-network"]["apart"] == [f"network-{row.name}" for row in TABLE if row.apart]
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -690,6 +690,8 @@ def test_what_is_not_scraped_says_so() -> None:
         "vpn-container",
         "vpn-peer-container",
         "cadvisor-socket-proxy-container",
+        "guard-container",
+        "guard-socket-proxy-container",
     }
 
 

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Keeps the containers of one stack from the Docker host: $CHAIN sees what comes from the addresses of $POOL. It hangs
+# in mangle/PREROUTING, which is before a published port is redirected, and beside everything that the engine and a
+# firewall of the host's write; a packet that is dropped here is dropped whichever of iptables' two kinds they use.
+#   firewall.sh         keeps the rules there until it is told to stop, and takes them away then
+#   firewall.sh check   ends with 0 where they are all there
+set -eu
+
+table() { iptables -w 10 -t mangle "$@"; }
+
+rules() {
+	echo "! -s $POOL -j RETURN"
+	# What answers the host, or a client at a published port.
+	echo "-m conntrack --ctdir REPLY -j RETURN"
+	# The host's own resolver may be one of its addresses, or a link-local one of the cloud it runs in.
+	for server in $(sed -n '/[[:space:]]127\./d; s/^nameserver[[:space:]]*\([0-9.]*\)[[:space:]]*$/\1/p' /etc/resolv.conf); do
+		echo "-d $server -p udp --dport 53 -j RETURN"
+		echo "-d $server -p tcp --dport 53 -j RETURN"
+	done
+	echo "-d 169.254.0.0/16 -j DROP"
+	for kind in LOCAL BROADCAST MULTICAST; do echo "-m addrtype --dst-type $kind -j DROP"; done
+}
+
+check() {
+	table -C PREROUTING -j "$CHAIN" || return 1
+	rules | while read -r rule; do
+		# shellcheck disable=SC2086 # a rule is words
+		table -C "$CHAIN" $rule || exit 1
+	done
+}
+
+fill() {
+	# At once: whatever the chain held before, there is no moment without rules.
+	{ echo "*mangle"; echo ":$CHAIN - [0:0]"; rules | sed "s/^/-A $CHAIN /"; echo COMMIT; } |
+		iptables-restore -w 10 --noflush
+	table -C PREROUTING -j "$CHAIN" 2>/dev/null || table -I PREROUTING 1 -j "$CHAIN"
+	echo "the rules of $CHAIN are in place"
+}
+
+clear() {
+	while table -D PREROUTING -j "$CHAIN" 2>/dev/null; do :; done
+	table -F "$CHAIN" && table -X "$CHAIN"
+}
+
+case ${1:-keep} in
+check) check ;;
+keep)
+	trap 'clear; exit 0' TERM INT
+	while :; do
+		check 2>/dev/null || fill
+		sleep 5 &
+		wait $!
+	done
+	;;
+esac
