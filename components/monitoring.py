@@ -16,6 +16,7 @@ import yaml
 
 from components import host
 from components.host import Engine
+from components.names import physical
 from components.networks import TableError, may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
@@ -52,6 +53,9 @@ CADVISOR_CALLS: Final = {
     "HEAD": "/_ping",
 }
 """The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
+CADVISOR: Final = "cadvisor"
+_CONTAINERS: Final = "/docker/,/system.slice/docker-,/user.slice/"
+"""How the control groups of containers begin: by the engine itself, by systemd, and of a rootless engine."""
 
 
 def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
@@ -117,9 +121,12 @@ def socket_proxy(
 
 def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
-    database, which maps containers to names, is readable by root alone."""
+    database, which maps containers to names, is readable by root alone.
+
+    Where images lie in containerd it would need containerd's own socket to name one (0.60.6, container/docker): it
+    then hands over the control groups of containers as they are, and Prometheus names those of the stack."""
     return Service(
-        "cadvisor",
+        CADVISOR,
         ServiceArgs(
             image="cadvisor",
             user=ROOT,
@@ -131,6 +138,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 "-port=8080",
                 f"--docker=tcp://{proxy.name}:2375",
                 "--docker_only=true",
+                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if engine.containerd_images else ()),
                 "--store_container_labels=false",
                 "--housekeeping_interval=30s",
                 "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
@@ -304,8 +312,9 @@ def grafana(
     )
 
 
-def prometheus_configuration(services: Sequence[Service]) -> str:
-    """Prometheus's configuration for these services.
+def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
+    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
+    id.
 
     Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
@@ -319,15 +328,19 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
             raise TableError(
                 f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
             )
-        jobs.append(
-            {
-                "job_name": service.name,
-                "metrics_path": metrics.path,
-                "static_configs": [
-                    {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
-                ],
-            }
-        )
+        job: dict[str, object] = {
+            "job_name": service.name,
+            "metrics_path": metrics.path,
+            "static_configs": [
+                {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
+            ],
+        }
+        if service.name == CADVISOR and names:
+            job["metric_relabel_configs"] = [
+                {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
+                for identity, name in sorted(names.items())
+            ]
+        jobs.append(job)
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
@@ -366,11 +379,24 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 
 
 def prometheus(
-    site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    storage: Storage,
+    engine: Engine,
+    services: Sequence[Service],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
-    where it scrapes, since what it holds is nothing for those it watches."""
+    where it scrapes, since what it holds is nothing for those it watches.
+
+    Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
+    """
     address = str(site.networks.address("prometheus", "monitoring"))
+    configuration: pulumi.Input[str] = prometheus_configuration(services)
+    if engine.containerd_images:
+        ids = {physical(service.name): service.container.id for service in services}
+        configuration = pulumi.Output.all(**ids).apply(
+            lambda found: prometheus_configuration(services, {identity: name for name, identity in found.items()})
+        )
     return Service(
         "prometheus",
         ServiceArgs(
@@ -385,7 +411,7 @@ def prometheus(
                 f"--web.listen-address={address}:9090",
             ),
             config={
-                "prometheus.yml": prometheus_configuration(services),
+                "prometheus.yml": configuration,
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),

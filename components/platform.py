@@ -61,7 +61,8 @@ class Platform(pulumi.ComponentResource):
         ]
         services: list[Service] = [media, *arrs, vpn, downloader, *observers]
         traefik = edge.edge(site, services, secrets, given, child)
-        monitoring.prometheus(site, storage, [*services, traefik], child)
+        helpers = [proxy, *([peer] if peer else [])]
+        monitoring.prometheus(site, storage, engine, [*services, *helpers, traefik], child)
 
         self.outputs: dict[str, pulumi.Input[object]] = {
             "urls": edge.urls(settings.edge, services),

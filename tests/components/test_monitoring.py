@@ -217,6 +217,30 @@ class TestOfAStack:
         assert {path for path in mounts if path.endswith("/layerdb")} == layers
         assert all(mounts[path]["source"] == path for path in layers)
 
+    def test_prometheus_names_the_containers_that_cadvisor_does_not(self) -> None:
+        stack = built("containerd")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        rules = jobs["cadvisor"].whole["metric_relabel_configs"]
+        assert isinstance(rules, list)
+        found = {
+            rule["regex"].strip(".*"): (rule["source_labels"], rule["target_label"], rule["replacement"])
+            for rule in rules
+        }
+        # Its own id is not to be had before it is made.
+        assert found == {
+            f"{name}-container-id": (["id"], "name", f"nexus-test-{name}")
+            for name in stack.of("Service").keys() - {"prometheus"}
+        }
+        assert "--raw_cgroup_prefix_whitelist=/docker/,/system.slice/docker-,/user.slice/" in stack.service(
+            "cadvisor"
+        ).texts("command")
+
+    def test_elsewhere_cadvisor_names_them(self) -> None:
+        stack = built("dev")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        assert "metric_relabel_configs" not in jobs["cadvisor"].whole
+        assert not any("raw_cgroup" in flag for flag in stack.service("cadvisor").texts("command"))
+
 
 PROMETHEUS = ROOT / "config" / "prometheus"
 RULES = [
