@@ -119,8 +119,8 @@ def custom(key: str) -> str:
         (GOOD + "  docker:host: unix:///x\n", "; write nexus:docker.host (docs"),
         (GOOD + "colour: red\n", "colour: no such key; allowed are"),
         (
-            GOOD + "  nexus:docker: {host: 'tcp://nexus:" + "swordfish@10.0.0.1:2376'}\n",
-            "nexus:docker.host: looks like a secret",
+            GOOD + "  nexus:images: {lock: 'https://nexus:" + "swordfish@10.0.0.1/lock'}\n",
+            "nexus:images.lock: looks like a secret",
         ),
         (
             "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",
