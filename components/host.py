@@ -63,7 +63,7 @@ class Engine:
     rootless: bool = False
     """Whether it runs as an ordinary user: its root is that user."""
     desktop: bool = False
-    """Whether it is Docker Desktop's, in a virtual machine: its devices, paths and groups are not this host's."""
+    """Whether it is in a virtual machine, as Docker Desktop's: its devices, paths and groups are not this host's."""
 
     @property
     def image_store(self) -> Literal["overlay2", "containerd"]:
@@ -148,9 +148,8 @@ def engine_of(settings: Settings, facts: HostFacts) -> Engine:
 
 
 def socket_path(settings: Settings, engine: Engine) -> PurePosixPath:
-    """Where the engine's own host has its socket: a local one where the settings say, others at the usual place."""
-    local = settings.docker.local_socket
-    return PurePosixPath("/var/run/docker.sock") if local is None or engine.desktop else PurePosixPath(local)
+    """Where the engine's own host has its socket: where the settings say, Docker Desktop's at the usual place."""
+    return PurePosixPath(reach.SOCKET if engine.desktop else reach.socket_path(settings.docker.host))
 
 
 def socket_gid(settings: Settings, engine: Engine) -> int:
@@ -210,7 +209,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         return replace(facts, **_devices(_look(settings, Path("/"))[0])) if facts.local else facts
     engine = engine_from(info)
     if engine.desktop or (facts.local and sys.platform != "linux"):
-        return replace(facts, local=False, engine=engine, unseen=_ELSEWHERE)
+        return replace(facts, local=False, engine=replace(engine, desktop=True), unseen=_ELSEWHERE)
     seen, unseen = _look(settings, engine.root)
     free = re.search(r"\s(\d+)\s+\d+%\s", seen.get("disk", ""))
     resolvers = (line.split()[1] for line in seen.get("resolver", "").splitlines() if len(line.split()) > 1)

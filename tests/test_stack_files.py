@@ -119,8 +119,8 @@ def custom(key: str) -> str:
         (GOOD + "  docker:host: unix:///x\n", "; write nexus:docker.host (docs"),
         (GOOD + "colour: red\n", "colour: no such key; allowed are"),
         (
-            GOOD + "  nexus:images: {lock: 'https://nexus:" + "swordfish@10.0.0.1/lock'}\n",
-            "nexus:images.lock: looks like a secret",
+            GOOD + "  nexus:docker: {host: 'ssh://nexus:" + "swordfish@10.0.0.1', socket-gid: 1}\n",
+            "nexus:docker.host: must be unix:///path/of/the.sock or ssh://user@host, with",
         ),
         (
             "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",

@@ -201,6 +201,7 @@ def test_the_socket_of_a_local_engine_is_that_of_the_settings_and_of_others_the_
     assert host.socket_path(chosen, replace(ENGINE, rootless=True)) == rootless
     assert host.socket_path(chosen, replace(ENGINE, desktop=True)) == usual
     assert host.socket_path(settings(docker={"host": "ssh://media@nas"}), ENGINE) == usual
+    assert host.socket_path(settings(docker={"host": f"ssh://media@nas{rootless}"}), ENGINE) == rootless
 
 
 @pytest.mark.parametrize(
@@ -514,13 +515,18 @@ def test_a_docker_client_goes_the_same_way(far: Path) -> None:
         dockerhost.connect(settings(docker=FAR).docker)
 
 
-def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(engine: Path) -> None:
+def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Docker Desktop"}}
     facts = host.gather(settings(docker={"host": f"unix://{engine}"}), "dev")
     assert facts.engine is not None
     assert facts == host.HostFacts(stack="dev", local=False, engine=facts.engine, unseen=facts.unseen)
     assert facts.engine.desktop
     assert "virtual machine" in str(facts.unseen)
+    _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Alpine Linux v3.22"}}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert host.gather(settings(docker={"host": f"unix://{engine}"}), "dev") == facts
     problems = host.problems(settings(jellyfin={"cpus": 5}), facts)
     assert [problem.partition(":")[2].partition(":")[0] for problem in problems] == ["jellyfin.cpus"]
 

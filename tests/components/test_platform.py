@@ -447,6 +447,11 @@ class TestImages:
 
 
 class TestRemoteEngine:
+    def test_the_provider_talks_to_it(self) -> None:
+        address = "ssh://nexus@media.lan/var/run/docker.sock"
+        assert built("remote").of("docker")["docker"].inputs["host"] == address
+        assert built("dev").of("docker")["docker"].inputs["host"] == "unix:///var/run/docker.sock"
+
     def test_the_proxy_gets_that_hosts_socket_and_group(self) -> None:
         proxy = built("remote").service("cadvisor-socket-proxy")
         assert proxy.texts("groupAdds") == ["121"]
