@@ -13,7 +13,7 @@ from typing import Final
 
 _PROTOCOLS: Final = ("tcp", "tcp4", "tcp6", "tcp-client", "udp", "udp4", "udp6")
 _FILES: Final = (
-    *("ca", "cert", "key", "extra-certs", "pkcs12", "crl-verify", "secret", "dh"),
+    *("ca", "cert", "key", "extra-certs", "pkcs12", "crl-verify", "secret"),
     *("tls-auth", "tls-crypt", "tls-crypt-v2", "askpass", "config", "http-proxy-user-pass"),
 )
 """Options whose argument is the path of a file."""
@@ -55,7 +55,7 @@ def _problems(text: str) -> Iterator[str]:
     for number, words in _options(text):
         if words[0] == "<connection>":
             yield f"line {number}: gluetun takes its one remote out of a <connection>: write it outside of any"
-        if words[0] in _FILES and words[1:] not in ([], ["[inline]"]):
+        if words[0] in _FILES and words[1:2] not in ([], ["[inline]"]):
             yield (
                 f"line {number}: {words[0]} names a file, which the container does not have: write the file's "
                 f"content between <{words[0]}> and </{words[0]}>"

@@ -31,7 +31,7 @@ key-direction 1
         "port 443\nremote 198.51.100.7 # ours\nproto tcp-client",
         "remote 198.51.100.7 443 tcp",
         "remote 198.51.100.7 443 tcp\nremote a.canary.example",
-        "remote 198.51.100.7\n<tls-auth>\n-----\n</tls-auth>\nca [inline]",
+        "remote 198.51.100.7\n<tls-auth>\n-----\n</tls-auth>\nca [inline]\ntls-auth [inline] 1",
         "remote 198.51.100.7\n;ca /etc/ca.crt",
     ],
 )

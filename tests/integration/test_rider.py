@@ -116,8 +116,7 @@ def test_all_is_well_before(place: Place) -> None:
 
 
 def set_down(place: Place) -> None:
-    done = place.vpn.exec_run(["ip", "link", "set", "tun0", "down"])
-    assert done.exit_code == 0, done.output
+    assert probe(place.stack, place.vpn, LINK, ["tun0", "down"], capabilities=("NET_ADMIN",)) == "done"
 
 
 def delete(place: Place) -> None:

@@ -72,7 +72,6 @@ topology subnet
 server {subnet} 255.255.255.0
 push "redirect-gateway def1"
 keepalive 5 30
-duplicate-cn
 dh none
 <ca>
 {ca}</ca>
