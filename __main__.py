@@ -6,7 +6,8 @@ import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
 
-from components import host, images, networks, reach, settings
+from components import host, reach, settings
+from components.errors import PlatformError
 from components.platform import Platform
 
 stack = pulumi.get_stack()
@@ -19,7 +20,7 @@ if problems := host.problems(chosen, facts):
 providers = [docker.Provider("docker", **reach.provider(chosen.docker)), random.Provider("random")]
 try:
     platform = Platform(chosen, secrets, host.engine_of(chosen, facts), pulumi.ResourceOptions(providers=providers))
-except (images.ImageLockError, host.HostError, networks.TableError) as error:  # others are defects, and show where
+except PlatformError as error:  # its message says what is wrong and what to do
     raise settings.SettingsError(str(error)) from error
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

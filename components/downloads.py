@@ -1,4 +1,4 @@
-"""The downloader and its VPN: a torrent client whose only way out is the tunnel.
+"""The downloader and its VPN: a torrent client whose only way out is the tunnel, and what starts it again.
 
 qBittorrent has no network of its own: it lives in the VPN container's namespace and is bound to tun0. The VPN
 container's firewall drops what is not tunnel traffic. Either alone must stop a leak.
@@ -13,9 +13,11 @@ from typing import Final, assert_never
 
 import pulumi
 
+from components.names import physical
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
+    NOBODY,
     ROOT,
     SECRETS,
     HealthCheck,
@@ -29,6 +31,7 @@ from components.service import (
     Web,
 )
 from components.settings import (
+    OPENVPN_CONFIG,
     OPENVPN_PASSWORD,
     OPENVPN_USER,
     WIREGUARD_PRESHARED_KEY,
@@ -36,12 +39,15 @@ from components.settings import (
     EmbeddedVpn,
     OpenVpn,
     Secrets,
+    Vpn,
     WireGuardVpn,
 )
 from components.storage import Storage
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"
 
+DOWNLOADER: Final = "qbittorrent"
+GUARD: Final = "guard"
 WEBUI_PORT: Final = 8080
 PEER_PORT: Final = 51820
 PEER_ADDRESS: Final = "10.13.13.1"
@@ -56,13 +62,20 @@ _PEER_PRIVILEGES: Final = Privileges(
     sysctls={"net.ipv4.ip_forward": "1"},
 )
 
-_VPN_PRIVILEGES: Final = Privileges(
-    why="gluetun makes the tunnel and the firewall, and rewrites /etc/passwd, /etc/resolv.conf and /gluetun as "
-    "root; it makes a directory it cannot enter itself without DAC_OVERRIDE, and drops to a user for OpenVPN",
-    capabilities=("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID"),
-    writable_root=True,
-    tun=True,
-)
+
+def _vpn_privileges(chosen: Vpn) -> Privileges:
+    why = (
+        "gluetun makes the tunnel and the firewall, and rewrites /etc/passwd, /etc/resolv.conf and /gluetun as root; "
+        "it makes a directory it cannot enter itself without DAC_OVERRIDE"
+    )
+    capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN", "CAP_NET_RAW"]
+    if isinstance(chosen, OpenVpn):
+        why += (
+            ", has OpenVPN drop to a user, and ends it by a signal, which root may not send to another user without "
+            "KILL: it would wait for ever, and the tunnel would never be made anew"
+        )
+        capabilities += ["CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+    return Privileges(why=why, capabilities=tuple(sorted(capabilities)), writable_root=True, tun=True)
 
 
 def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None) -> Service:
@@ -107,19 +120,22 @@ def vpn(
         ServiceArgs(
             image="gluetun",
             user=ROOT,
-            memory=256,
+            # Its resolver's block lists, which the embedded choice does without, take some 200 MB (gluetun#2054), and
+            # more while they are renewed each day.
+            memory=256 if isinstance(site.settings.vpn, EmbeddedVpn) else 512,
             cpus=1.0,
             env={
                 **env,
-                # Only the downloader's page may be reached from the apps network.
+                # Opens the downloader's page on the interface of the default route. From the container's own networks
+                # gluetun lets everything in anyway, and `_last_rules` all but that page out again.
                 "FIREWALL_INPUT_PORTS": str(WEBUI_PORT),
                 "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
                 "VERSION_INFORMATION": "off",
             },
-            config={"post-rules.txt": _last_rules(site)},
+            config={"post-rules.txt": _last_rules(site) or "# no address is known before the tunnel is up\n"},
             config_at="/iptables",
             secrets={**files, "control_role": control},
-            privileges=_VPN_PRIVILEGES,
+            privileges=_vpn_privileges(site.settings.vpn),
             health=HealthCheck(
                 test=("CMD", "/gluetun-entrypoint", "healthcheck"), interval=5, timeout=5, start_period=60
             ),
@@ -131,16 +147,24 @@ def vpn(
 
 
 def _last_rules(site: Site) -> str:
-    """Rules gluetun adds behind its own. Its own let an established connection go on through eth0 when tun0 is set
-    down but not deleted; what carries the tunnel's address must never leave there."""
-    match site.settings.vpn:
-        case EmbeddedVpn():
-            addresses = [f"{CLIENT_ADDRESS}/32"]
-        case WireGuardVpn(addresses=str(given)):
-            addresses = [address.strip() for address in given.split(",") if ":" not in address]
-        case _:  # the provider gives the address out at run time
-            addresses = []
-    return "".join(f"iptables -I OUTPUT 1 -o eth+ -s {address} -j DROP\n" for address in addresses)
+    """The rules that gluetun sets when its own are there: each goes to the top of its chain, and only drops."""
+    apps, tunnel = (site.networks.subnets[name] for name in ("apps", "tunnel"))
+    return "\n".join(
+        (
+            "# gluetun lets an established connection go on, by the default route where tun0 is set down but not",
+            "# deleted. So nothing leaves by an interface but what has that interface's own address.",
+            "iptables -I OUTPUT 1 -o eth+ -m addrtype ! --src-type LOCAL --limit-iface-out -j DROP",
+            "# Docker's resolver answers on loopback, and asks from the host, outside of any tunnel.",
+            "iptables -I OUTPUT 1 -d 127.0.0.11 -j DROP",
+            "# The host, on both networks.",
+            *(f"iptables -I OUTPUT 1 -d {network[1]} -j DROP" for network in (apps, tunnel)),
+            "# Of what is not asked for: the downloader's page from the apps, and nothing else.",
+            f"iptables -I INPUT 1 -i eth+ ! -s {apps} -m conntrack --ctstate NEW -j DROP",
+            f"iptables -I INPUT 1 -i eth+ -p tcp ! --dport {WEBUI_PORT} -m conntrack --ctstate NEW -j DROP",
+            "iptables -I INPUT 1 -i eth+ ! -p tcp -m conntrack --ctstate NEW -j DROP",
+            "",
+        )
+    )
 
 
 def _provider(
@@ -159,8 +183,7 @@ def _provider(
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
                 "WIREGUARD_PUBLIC_KEY": pulumi.Output.unsecret(secrets.vpn_peer.public),
                 # The peer is the only thing in reach that is sure to answer: nothing here needs the internet.
-                "HEALTH_TARGET_ADDRESSES": f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}",
-                "HEALTH_ICMP_TARGET_IPS": PEER_ADDRESS,
+                **_health(f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}"),
                 "DNS_SERVER": "off",
                 "DNS_ADDRESS": "1.1.1.1",  # through the tunnel, as everything else
                 "PUBLICIP_ENABLED": "off",
@@ -179,7 +202,21 @@ def _provider(
                 env["WIREGUARD_ENDPOINT_IP"] = str(chosen.endpoint_ip)
                 env["WIREGUARD_ENDPOINT_PORT"] = str(chosen.endpoint_port)
                 env["WIREGUARD_PUBLIC_KEY"] = str(chosen.public_key)
-            return env, _wireguard_files(given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY))
+            return env | _health(chosen.health_target), _wireguard_files(
+                given.require(WIREGUARD_PRIVATE_KEY), given.get(WIREGUARD_PRESHARED_KEY)
+            )
+        case OpenVpn(provider="custom") as chosen:
+            # Not by the name of the setting in lower case: gluetun would take the content for the path.
+            env = {
+                "VPN_SERVICE_PROVIDER": "custom",
+                "VPN_TYPE": "openvpn",
+                "OPENVPN_CUSTOM_CONFIG": f"{SECRETS}/client.ovpn",
+            }
+            user, password = given.get(OPENVPN_USER), given.get(OPENVPN_PASSWORD)
+            files = {"client.ovpn": given.require(OPENVPN_CONFIG)}
+            if user is not None and password is not None:
+                files |= {"openvpn_user": user, "openvpn_password": password}
+            return env | _health(chosen.health_target), files
         case OpenVpn() as chosen:
             env = {
                 "VPN_SERVICE_PROVIDER": chosen.provider,
@@ -197,6 +234,13 @@ def _provider(
             assert_never(unknown)
 
 
+def _health(target: str | None) -> dict[str, pulumi.Input[str]]:
+    """What gluetun asks to see whether the tunnel is whole, where that is not what it asks by itself."""
+    if target is None:
+        return {}
+    return {"HEALTH_TARGET_ADDRESSES": target, "HEALTH_ICMP_TARGET_IPS": target.partition(":")[0]}
+
+
 def _wireguard_files(
     private: pulumi.Output[str], preshared: pulumi.Output[str] | None
 ) -> dict[str, pulumi.Output[str]]:
@@ -210,49 +254,70 @@ def qbittorrent(
     storage: Storage,
     secrets: SecretBundle,
     through: Service,
-    tree: pulumi.Resource,
+    tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password."""
     apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
-    conf = secrets.qbittorrent_hash.apply(lambda password: template.substitute(user=ADMIN_USER, password=password))
-    seed, live = f"{SECRETS}/qBittorrent.conf", "/config/qBittorrent/qBittorrent.conf"
+    # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
+    proxy = str(site.networks.address("traefik", "apps"))
+    conf = secrets.qbittorrent_hash.apply(
+        lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy)
+    )
+    script = ("/bin/bash", f"{CONFIG}/downloader.sh")
     return Service(
-        "qbittorrent",
+        DOWNLOADER,
         ServiceArgs(
             image="qbittorrent",
             user=User(uid=apps.uid, gid=apps.gid),
             memory=1024,
             cpus=1.0,
             network=SharesNetworkOf(service=through),
-            # The app rewrites its file at exit. What is declared wins whenever the declaration has changed;
-            # between those times what was set in its own page stays.
-            entrypoint=(
-                "/usr/bin/catatonit",
-                "--",
-                "/bin/bash",
-                "-c",
-                f"mkdir -p /config/qBittorrent && {{ cmp -s {seed} {live}.declared || "
-                f"install -m 600 {seed} {live} && install -m 600 {seed} {live}.declared; }} && exec /entrypoint.sh",
-            ),
+            entrypoint=("/usr/bin/catatonit", "--", *script, "run"),
             init=False,
             env={"QBT_WEBUI_PORT": str(WEBUI_PORT)},
+            config={"downloader.sh": (TEMPLATES / "qbittorrent" / "downloader.sh").read_text()},
             secrets={"qBittorrent.conf": conf},
             mounts=(storage.volume("qbittorrent", "config", "/config"), storage.data()),
-            # Healthy only with the tunnel: a downloader whose VPN was restarted under it keeps a dead namespace.
-            health=HealthCheck(
-                test=(
-                    "CMD-SHELL",
-                    f"grep -q tun0 /proc/net/dev && curl -fsS -o /dev/null http://127.0.0.1:{WEBUI_PORT}/",
-                ),
-                start_period=60,
-            ),
+            # Healthy only on the tunnel that is there.
+            health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
             web=Web(host="qbittorrent", port=WEBUI_PORT, own_sign_in=True),
             probe=Probe(port=WEBUI_PORT, path="/"),
             after=(tree,),
             stop_grace=120,
+        ),
+        site,
+        opts,
+    )
+
+
+def guard_calls() -> dict[str, str]:
+    """What the guard may ask of the engine: the state of the downloader, and its start.
+
+    Only without a version in the path, which is the engine's newest: before 1.24 a start could bring along a new
+    HostConfig, privileged for one.
+    """
+    path = f"/containers/{physical(DOWNLOADER)}".replace(".", r"\.")
+    return {"GET": f"{path}/json", "POST": f"{path}/start"}
+
+
+def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Starts the downloader where Docker tried to and could not, which Docker does not try again (docs/adr/0011)."""
+    return Service(
+        GUARD,
+        ServiceArgs(
+            image="busybox",
+            user=NOBODY,
+            memory=32,
+            cpus=0.1,
+            entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
+            env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
+            config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()},
+            # The engine has answered within the last two minutes.
+            health=HealthCheck(test=("CMD-SHELL", "find /tmp/answered -mmin -2 | grep -q .")),
+            after=(proxy.container,),
         ),
         site,
         opts,

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from components import commands, reach
+from components.errors import PlatformError
 
 if TYPE_CHECKING:
     from components.settings import DockerHost, Settings
@@ -41,7 +42,7 @@ _LOOPBACK_FIXED: Final = ((23, 0, 11), (25, 0, 5), (26, 0, 0))
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class HostError(ValueError):
+class HostError(PlatformError):
     """A fact of the host that the program cannot do without is not to be had: the message says what to do."""
 
 
@@ -62,8 +63,10 @@ class Engine:
     """Whether it can hold containers to their memory and processors; otherwise it takes limits and does nothing."""
     rootless: bool = False
     """Whether it runs as an ordinary user: its root is that user."""
+    remapped: bool = False
+    """Whether users in its containers are others than those of its host: rootless, or `userns-remap`."""
     desktop: bool = False
-    """Whether it is Docker Desktop's, in a virtual machine: its devices, paths and groups are not this host's."""
+    """Whether it is in a virtual machine, as Docker Desktop's: its devices, paths and groups are not this host's."""
 
     @property
     def image_store(self) -> Literal["overlay2", "containerd"]:
@@ -133,6 +136,8 @@ class HostFacts:
     """Free where the engine keeps its data; None where that cannot be told."""
     data_is_directory: bool | None = None
     """Whether the path of `nexus:storage.data` is a directory; None where none is set."""
+    data_owner: tuple[int, int] | None = None
+    """User and group of that directory; None where that is not what containers see."""
     listeners: tuple[Listener, ...] = ()
     ranges: tuple[Range, ...] = ()
     resolvers: tuple[Address, ...] = ()
@@ -148,9 +153,8 @@ def engine_of(settings: Settings, facts: HostFacts) -> Engine:
 
 
 def socket_path(settings: Settings, engine: Engine) -> PurePosixPath:
-    """Where the engine's own host has its socket: a local one where the settings say, others at the usual place."""
-    local = settings.docker.local_socket
-    return PurePosixPath("/var/run/docker.sock") if local is None or engine.desktop else PurePosixPath(local)
+    """Where the engine's own host has its socket: where the settings say, Docker Desktop's at the usual place."""
+    return PurePosixPath(reach.SOCKET if engine.desktop else reach.socket_path(settings.docker.host))
 
 
 def socket_gid(settings: Settings, engine: Engine) -> int:
@@ -210,7 +214,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         return replace(facts, **_devices(_look(settings, Path("/"))[0])) if facts.local else facts
     engine = engine_from(info)
     if engine.desktop or (facts.local and sys.platform != "linux"):
-        return replace(facts, local=False, engine=engine, unseen=_ELSEWHERE)
+        return replace(facts, local=False, engine=replace(engine, desktop=True), unseen=_ELSEWHERE)
     seen, unseen = _look(settings, engine.root)
     free = re.search(r"\s(\d+)\s+\d+%\s", seen.get("disk", ""))
     resolvers = (line.split()[1] for line in seen.get("resolver", "").splitlines() if len(line.split()) > 1)
@@ -222,6 +226,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         nvidia="nvidia" in engine.runtimes or (None if unseen else "nvidia" in seen),
         free_bytes=int(free[1]) * 1024 if free else None,
         data_is_directory=_yes(seen.get("data")),
+        data_owner=None if engine.remapped else _owner(seen.get("owner", "")),
         listeners=listeners(stack, containers, seen.get("tcp", ""), seen.get("tcp6", "")),
         ranges=ranges(stack, networks, seen.get("route", ""), seen.get("rule", "")),
         routes_unseen="route" not in seen,
@@ -250,7 +255,7 @@ done
 # The engine's directory is closed to ordinary users; a parent on the same file system answers as well.
 while [ "$root" != / ] && ! df -Pk "$root" >/dev/null 2>&1; do root=$(dirname "$root"); done
 say disk df -Pk "$root"
-if [ -d "$data" ]; then say data echo yes
+if [ -d "$data" ]; then say data echo yes; say owner stat -L -c '%u %g' "$data"
 elif [ -n "$data" ]; then
   above=$(dirname "$data")
   while [ ! -e "$above" ] && [ "$above" != / ]; do above=$(dirname "$above"); done
@@ -315,6 +320,11 @@ def _devices(seen: Mapping[str, str]) -> _Devices:
     }
 
 
+def _owner(text: str) -> tuple[int, int] | None:
+    uid, _, gid = text.partition(" ")
+    return (int(uid), int(gid)) if gid else None
+
+
 def _yes(text: str | None) -> bool | None:
     return None if text is None else text == "yes"
 
@@ -334,6 +344,7 @@ def engine_from(info: Mapping[str, object]) -> Engine:
         containerd_images=["driver-type", "io.containerd.snapshotter.v1"] in status,
         limits=info.get("MemoryLimit") is not False and info.get("CpuCfsQuota") is not False,
         rootless=any("name=rootless" in option for option in security),
+        remapped=any({"name=rootless", "name=userns"} & set(option) for option in security),
         desktop=_text(info.get("OperatingSystem")) == "Docker Desktop",
     )
 
@@ -453,6 +464,16 @@ def _disk_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Iter
         yield (
             f"nexus:storage.data: {storage.data} is not a directory on this host; run `sudo install -d -o "
             f"{settings.apps.uid} -g {settings.apps.gid} {storage.data}` (the apps run as {owner})"
+        )
+
+    uid, gid = facts.data_owner or (0, 0)
+    # A directory of root's is given to the apps (components/storage.py); anybody else may still use theirs.
+    if uid != 0 and (uid, gid) != (settings.apps.uid, settings.apps.gid):
+        owner = f"{settings.apps.uid}:{settings.apps.gid}"
+        yield (
+            f"nexus:storage.data: {storage.data} belongs to {uid}:{gid}, and the apps run as {owner}; run "
+            f"`{_set(facts, 'apps.uid', str(uid))}` and `{_set(facts, 'apps.gid', str(gid))}`, or hand it over with "
+            f"`sudo chown -R {owner} {shlex.quote(str(storage.data))}`"
         )
 
 

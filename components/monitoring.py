@@ -7,7 +7,7 @@ second edit. Rules and dashboards are files under config/.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,10 @@ import pulumi
 import yaml
 
 from components import host
+from components.errors import PlatformError
 from components.host import Engine
-from components.networks import TableError, may_talk
+from components.names import physical
+from components.networks import may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -47,7 +49,14 @@ TEMPLATES: Final = Path(__file__).parent.parent / "config"
 GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
-SOCKET_PROXY: Final = "cadvisor-socket-proxy"
+CADVISOR_CALLS: Final = {
+    "GET": r"(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
+    "HEAD": "/_ping",
+}
+"""The engine's paths that cAdvisor asks, by method: see `socket_proxy`."""
+CADVISOR: Final = "cadvisor"
+_CONTAINERS: Final = "/docker/,/system.slice/docker-,/user.slice/"
+"""How the control groups of containers begin: by the engine itself, by systemd, and of a rootless engine."""
 
 
 def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
@@ -76,12 +85,19 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
     )
 
 
-def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """The one container that mounts the Docker socket, read-only, and hands cAdvisor four read calls."""
+def socket_proxy(
+    site: Site,
+    engine: Engine,
+    consumer: str,
+    calls: Mapping[str, str],
+    opts: pulumi.ResourceOptions | None = None,
+) -> Service:
+    """What mounts the Docker socket, read-only, for one consumer. `calls` has a regular expression for each HTTP
+    method that it hands on, which a path matches as a whole."""
     socket = host.socket_path(site.settings, engine)
     gid = host.socket_gid(site.settings, engine)
     return Service(
-        SOCKET_PROXY,
+        f"{consumer}-socket-proxy",
         ServiceArgs(
             image="socket-proxy",
             user=NOBODY,
@@ -89,9 +105,8 @@ def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptio
             cpus=0.5,
             command=(
                 "-listenip=0.0.0.0",
-                "-allowfrom=cadvisor",
-                r"-allowGET=(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
-                "-allowHEAD=/_ping",
+                f"-allowfrom={consumer}",
+                *(f"-allow{method}={path}" for method, path in calls.items()),
                 "-allowhealthcheck",
                 "-loglevel=info",
             ),
@@ -107,9 +122,12 @@ def cadvisor_socket_proxy(site: Site, engine: Engine, opts: pulumi.ResourceOptio
 
 def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
-    database, which maps containers to names, is readable by root alone."""
+    database, which maps containers to names, is readable by root alone.
+
+    Where images lie in containerd it would need containerd's own socket to name one (0.60.6, container/docker): it
+    then hands over the control groups of containers as they are, and Prometheus names those of the stack."""
     return Service(
-        "cadvisor",
+        CADVISOR,
         ServiceArgs(
             image="cadvisor",
             user=ROOT,
@@ -121,6 +139,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 "-port=8080",
                 f"--docker=tcp://{proxy.name}:2375",
                 "--docker_only=true",
+                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if engine.containerd_images else ()),
                 "--store_container_labels=false",
                 "--housekeeping_interval=30s",
                 "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
@@ -258,7 +277,8 @@ def grafana(
         ServiceArgs(
             image="grafana",
             user=GRAFANA,
-            memory=384,
+            # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
+            memory=768,
             cpus=1.0,
             env={
                 "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
@@ -268,7 +288,8 @@ def grafana(
                 "GF_NEWS_NEWS_FEED_ENABLED": "false",
                 "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
                 "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
-                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet.
+                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet; and
+                # with a read-only root its updater ends the image's own plugins, Prometheus's among them.
                 "GF_PLUGINS_PREINSTALL_DISABLED": "true",
                 "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
                 "GF_SECURITY_ADMIN_USER": ADMIN_USER,
@@ -292,10 +313,11 @@ def grafana(
     )
 
 
-def prometheus_configuration(services: Sequence[Service]) -> str:
-    """Prometheus's configuration for these services.
+def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
+    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
+    id.
 
-    Raises TableError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises PlatformError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
@@ -304,22 +326,26 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise TableError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
             )
-        jobs.append(
-            {
-                "job_name": service.name,
-                "metrics_path": metrics.path,
-                "static_configs": [
-                    {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
-                ],
-            }
-        )
+        job: dict[str, object] = {
+            "job_name": service.name,
+            "metrics_path": metrics.path,
+            "static_configs": [
+                {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
+            ],
+        }
+        if service.name == CADVISOR and names:
+            job["metric_relabel_configs"] = [
+                {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
+                for identity, name in sorted(names.items())
+            ]
+        jobs.append(job)
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise TableError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(
@@ -354,11 +380,24 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
 
 
 def prometheus(
-    site: Site, storage: Storage, services: Sequence[Service], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    storage: Storage,
+    engine: Engine,
+    services: Sequence[Service],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
-    where it scrapes, since what it holds is nothing for those it watches."""
+    where it scrapes, since what it holds is nothing for those it watches.
+
+    Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
+    """
     address = str(site.networks.address("prometheus", "monitoring"))
+    configuration: pulumi.Input[str] = prometheus_configuration(services)
+    if engine.containerd_images:
+        ids = {physical(service.name): service.container.id for service in services}
+        configuration = pulumi.Output.all(**ids).apply(
+            lambda found: prometheus_configuration(services, {identity: name for name, identity in found.items()})
+        )
     return Service(
         "prometheus",
         ServiceArgs(
@@ -373,7 +412,7 @@ def prometheus(
                 f"--web.listen-address={address}:9090",
             ),
             config={
-                "prometheus.yml": prometheus_configuration(services),
+                "prometheus.yml": configuration,
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
             mounts=(storage.volume("prometheus", "data", "/prometheus"),),

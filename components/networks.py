@@ -15,13 +15,10 @@ from typing import Final
 import pulumi
 import pulumi_docker as docker
 
+from components.errors import PlatformError
 from components.names import LABEL_STACK, physical
 
 _BRIDGE: Final = "com.docker.network.bridge"
-
-
-class TableError(ValueError):
-    """A service and the network table do not fit: the message says which and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,14 +135,20 @@ TABLE: Final = (
         members=("traefik", "grafana"),
         why="Traefik to Grafana",
     ),
+    Row(
+        name="socket-guard",
+        internal=True,
+        members=("guard-socket-proxy", "guard"),
+        why="as socket-cadvisor: the guard may have the downloader started, and nothing else",
+    ),
 )
 
 
 def rows_of(service: str) -> tuple[Row, ...]:
-    """The networks that the table puts `service` on. Raises TableError where it names none."""
+    """The networks that the table puts `service` on. Raises PlatformError where it names none."""
     rows = tuple(row for row in TABLE if service in row.members)
     if not rows:
-        raise TableError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
+        raise PlatformError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
     return rows
 
 

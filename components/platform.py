@@ -15,7 +15,7 @@ from components.networks import Networks
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import ImageStore, Service, Site, one_shot
 from components.settings import EmbeddedVpn, Secrets, Settings
-from components.storage import DATA, TREE, Storage
+from components.storage import Storage
 
 
 class Platform(pulumi.ComponentResource):
@@ -38,18 +38,19 @@ class Platform(pulumi.ComponentResource):
             "data",
             site,
             mounts=[storage.data()],
-            script=f"cd {DATA} && mkdir -p {' '.join(TREE)} && chown {settings.apps.uid}:{settings.apps.gid} . "
-            + " ".join(sorted({str(parent) for path in TREE for parent in _with_parents(path)})),
+            script=storage.prepared(f"{settings.apps.uid}:{settings.apps.gid}"),
             opts=child,
         )
 
-        firewall(site, child)
+        wall = firewall(site, child)
         media = jellyfin(site, storage, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
         peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
         vpn = downloads.vpn(site, secrets, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        proxy = monitoring.cadvisor_socket_proxy(site, engine, child)
+        guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
+        guard = downloads.guard(site, guard_proxy, child)
+        proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
         observers = [
             monitoring.node_exporter(site, storage, child),
             monitoring.cadvisor(site, engine, proxy, child),
@@ -59,7 +60,8 @@ class Platform(pulumi.ComponentResource):
         ]
         services: list[Service] = [media, *arrs, vpn, downloader, *observers]
         traefik = edge.edge(site, services, secrets, given, child)
-        monitoring.prometheus(site, storage, [*services, traefik], child)
+        helpers = [proxy, guard_proxy, guard, wall, *([peer] if peer else [])]
+        monitoring.prometheus(site, storage, engine, [*services, *helpers, traefik], child)
 
         self.outputs: dict[str, pulumi.Input[object]] = {
             "urls": edge.urls(settings.edge, services),
@@ -68,7 +70,3 @@ class Platform(pulumi.ComponentResource):
             "data": storage.where(),
         }
         self.register_outputs({})
-
-
-def _with_parents(path: str) -> list[Path]:
-    return [Path(path), *(parent for parent in Path(path).parents if parent != Path())]

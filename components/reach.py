@@ -117,7 +117,7 @@ def provider(engine: DockerHost) -> _Provider:
     host, options = engine.host, [*engine.ssh_options]
     if is_ssh(host):
         # Without the socket's path the far side's `docker` would go to the engine that its user's context names.
-        host = host.rstrip("/") + ("" if _parts(host)["path"] else SOCKET)
+        host = host.rstrip("/").removesuffix(socket_path(host)) + socket_path(host)
         options += SSH_OPTIONS
     # What is left out would be taken from the environment, by `pulumi refresh` and `destroy` too, which do not run
     # the program and so are not refused.
@@ -230,8 +230,13 @@ def run(engine: DockerHost, script: str, arguments: Sequence[str], timeout: floa
     return done.stdout
 
 
+def socket_path(host: str) -> str:
+    """Where the engine listens on its own host."""
+    return _parts(host)["path"] or SOCKET if is_ssh(host) else host.removeprefix("unix://")
+
+
 def _docker(engine: DockerHost, *words: str) -> list[str]:
-    return ["docker", f"--host=unix://{_parts(engine.host)['path'] or SOCKET}", *words]
+    return ["docker", f"--host=unix://{socket_path(engine.host)}", *words]
 
 
 def _parts(host: str) -> Mapping[str, str | None]:

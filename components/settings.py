@@ -7,6 +7,9 @@ What does not belong here: defaults that are a matter of one service's own confi
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import difflib
 import functools
 import ipaddress
@@ -15,7 +18,7 @@ import os
 import re
 import unicodedata
 import zoneinfo
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, NoReturn, get_args
@@ -30,9 +33,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
-from components import commands, reach, stackfile
+from components import commands, openvpn, reach, stackfile
 from components.stackfile import PROJECT as PROJECT
+
+PLACEHOLDER: Final = "CHANGE-ME"
+"""What a template has where only the owner knows the value. It is refused by key, with an example of the field."""
 
 
 class SettingsError(pulumi.RunError):
@@ -153,6 +160,18 @@ def _host_path(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def _mirror(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?", text):
+        raise ValueError("must be a registry and a path, such as registry.lan:5000/cache, without https://")
+    return text
+
+
+def _gpus(text: str) -> str:
+    if not re.fullmatch(r"all|[1-9]\d*|device=[^\s,]+(,[^\s,]+)*", text):
+        raise ValueError("must be all, a count such as 1, or devices such as device=0,2")
+    return text
+
+
 class _Section(BaseModel):
     """A frozen object of the stack file; keys are kebab-case and unknown ones are refused."""
 
@@ -218,9 +237,8 @@ class Images(_Section):
     lock: str | None = Field(
         None, description="A lock file of image references to use instead of the pins; `make up` sets it."
     )
-    mirror: str | None = Field(
+    mirror: Annotated[str, AfterValidator(_mirror)] | None = Field(
         None,
-        pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._/-]+)?$",
         description="A registry, with an optional path, that mirrors the pinned images: registry.lan:5000/cache. The "
         "policy rule image-registry has to list it (policies/config.yaml).",
     )
@@ -269,8 +287,10 @@ class Storage(_Section):
 
     data: Annotated[PurePosixPath, AfterValidator(_host_path)] | None = Field(
         None,
+        examples=["/srv/media"],
         description="Absolute path on the Docker host of the one tree for media and downloads (hardlinks need one "
-        "file system). Left out: a named Docker volume.",
+        "file system). Left out: a named Docker volume. The path has to be the apps' user's; one of root's is given "
+        "to it, with what in it is root's. Another path moves nothing: copy the files.",
     )
     min_free_gb: int = Field(
         10,
@@ -285,6 +305,7 @@ class Edge(_Section):
 
     domain: Annotated[str, AfterValidator(_domain)] = Field(
         "localhost",
+        examples=["media.example.org"],
         description="Apps answer at <app>.<domain>. *.localhost resolves to this machine by itself (RFC 6761).",
     )
     bind_address: ipaddress.IPv4Address = Field(
@@ -350,9 +371,8 @@ class NvidiaGpu(_Section):
     """``mode: nvidia``: an NVIDIA GPU; the host needs the NVIDIA Container Toolkit."""
 
     mode: Literal["nvidia"]
-    gpus: str = Field(
+    gpus: Annotated[str, AfterValidator(_gpus)] = Field(
         "all",
-        pattern=r"^(all|device=\S+|\d+)$",
         description="As docker run --gpus: all, a count, or device=0,2.",
     )
 
@@ -383,32 +403,121 @@ class EmbeddedVpn(_Section):
     type: Literal["embedded"]
 
 
+def _country(text: str) -> str:
+    if not text.strip() or "," in text:
+        raise ValueError("must be the name of one country; several are several items of the list")
+    return text.strip()
+
+
+Country = Annotated[str, AfterValidator(_country)]
+
+_COUNTRIES: Final = (
+    "Countries, in the words of gluetun's list of the provider's servers (`docker run --rm qmcgaw/gluetun "
+    "format-servers -mullvad` prints it); left out: any. Nothing but gluetun has that list: where none of them is on "
+    "it, the VPN container does not start, and its log says so."
+)
+
+
+def _answers(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        address = None
+    if address is None or not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535) or port == "443":
+        raise ValueError("must be an IPv4 address and a TCP port that is not 443, such as 10.64.0.1:9998")
+    return f"{address}:{int(port)}"
+
+
+HealthTarget = Annotated[str, AfterValidator(_answers)]
+
+_HEALTH: Final = (
+    "For `custom` alone, where the server does not lead to the internet: an IPv4 address behind the tunnel that "
+    "answers a ping, and a TCP port of it that answers. Left out: gluetun asks cloudflare.com, github.com, 1.1.1.1 "
+    "and 8.8.8.8 whether the tunnel is whole."
+)
+
+
+def _fits_provider(provider: str, countries: tuple[str, ...], health_target: str | None) -> None:
+    if health_target is not None and provider != "custom":
+        raise ValueError("health-target: only for provider custom")
+    # By what each provider's updater writes into gluetun's list (internal/provider/*/updater).
+    without = ("custom", "giganews", "perfect privacy", "private internet access", "vyprvpn", "windscribe")
+    if countries and provider in without:
+        raise ValueError(f"gluetun knows no countries of {provider}: leave countries out")
+
+
+def _is_wireguard_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text.removesuffix("\n"), validate=True)) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
 class WireGuardVpn(_Section):
-    """``type: wireguard``: a commercial provider of gluetun's list, or `custom`."""
+    """``type: wireguard``: a provider that gluetun speaks WireGuard with, or `custom`: a server of your own."""
 
     type: Literal["wireguard"]
-    provider: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9 ]*$",
-        description="gluetun's VPN_SERVICE_PROVIDER: mullvad, protonvpn, custom, …",
-    )
-    countries: tuple[str, ...] = Field((), description="gluetun's SERVER_COUNTRIES; left out: any.")
+    # gluetun v3.41.1, internal/configuration/settings/provider.go
+    provider: Literal[
+        "airvpn",
+        "custom",
+        "fastestvpn",
+        "ivpn",
+        "mullvad",
+        "nordvpn",
+        "protonvpn",
+        "surfshark",
+        "windscribe",
+    ] = Field(examples=["mullvad"], description="Who runs the server.")
+    countries: tuple[Country, ...] = Field((), description=_COUNTRIES)
     addresses: str | None = Field(
         None,
-        description="WIREGUARD_ADDRESSES: the tunnel address your provider gave you, such as 10.64.0.2/32.",
+        examples=["10.64.0.2/32"],
+        description="The IPv4 address that your provider gave you inside the tunnel: what follows Address in its "
+        "file, up to the comma. Needed but for nordvpn and protonvpn, where all have the same.",
     )
     endpoint_ip: ipaddress.IPv4Address | None = Field(
-        None, description="WIREGUARD_ENDPOINT_IP, for `custom` only: an address, not a name."
+        None, description="The server's address, for `custom` alone: not a name."
     )
-    endpoint_port: int | None = Field(None, ge=1, le=65535, description="WIREGUARD_ENDPOINT_PORT, for `custom` only.")
-    public_key: str | None = Field(
-        None,
-        min_length=44,
-        max_length=44,
-        description="WIREGUARD_PUBLIC_KEY of the server, for `custom` only.",
-    )
+    endpoint_port: int | None = Field(None, ge=1, le=65535, description="The server's port, for `custom` alone.")
+    public_key: str | None = Field(None, description="The server's public key, for `custom` alone.")
+    health_target: HealthTarget | None = Field(None, description=_HEALTH)
+
+    @field_validator("addresses")
+    @classmethod
+    def _in_the_tunnel(cls, addresses: str | None) -> str | None:
+        if addresses is None:
+            return None
+        given = [part.strip() for part in addresses.split(",")]
+        if any(":" in part for part in given):
+            raise ValueError(
+                "has an IPv6 address, and the stack's networks have no IPv6 (gluetun then does not start): write the "
+                "IPv4 address alone, such as 10.64.0.2/32"
+            )
+        try:
+            return ",".join(str(ipaddress.IPv4Interface(part)) for part in given)
+        except ValueError:
+            raise ValueError("must be an IPv4 address, such as 10.64.0.2/32") from None
+
+    @field_validator("endpoint_ip")
+    @classmethod
+    def _of_a_server(cls, address: ipaddress.IPv4Address | None) -> ipaddress.IPv4Address | None:
+        if address is not None and (
+            address.is_unspecified or address.is_loopback or address.is_multicast or address.is_reserved
+        ):
+            raise ValueError("must be the address of another machine: in a container, loopback is the container")
+        return address
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, key: str | None) -> str | None:
+        if key is not None and not _is_wireguard_key(key):
+            raise ValueError("must be a WireGuard public key: 44 characters of base64, as `wg pubkey` prints it")
+        return key
 
     @model_validator(mode="after")
-    def _custom_is_whole(self) -> WireGuardVpn:
+    def _is_whole(self) -> WireGuardVpn:
         given = {
             "endpoint-ip": self.endpoint_ip,
             "endpoint-port": self.endpoint_port,
@@ -418,15 +527,64 @@ class WireGuardVpn(_Section):
             raise ValueError(f"provider custom also needs {', '.join(missing)}")
         if self.provider != "custom" and (extra := [key for key, value in given.items() if value is not None]):
             raise ValueError(f"{', '.join(extra)}: only for provider custom")
+        if self.addresses is None and self.provider not in ("nordvpn", "protonvpn"):
+            raise ValueError(
+                f"provider {self.provider} also needs addresses: the IPv4 address inside the tunnel, such as "
+                "10.64.0.2/32, from the file that the provider gave you"
+            )
+        _fits_provider(self.provider, self.countries, self.health_target)
         return self
 
 
 class OpenVpn(_Section):
-    """``type: openvpn``: a commercial provider of gluetun's list, by user name and password."""
+    """``type: openvpn``: a provider of gluetun's list, by user name and password, or `custom`: a file of your own,
+    the secret `openvpn-config`."""
 
     type: Literal["openvpn"]
-    provider: str = Field(pattern=r"^[a-z0-9][a-z0-9 ]*$", description="gluetun's VPN_SERVICE_PROVIDER.")
-    countries: tuple[str, ...] = Field((), description="gluetun's SERVER_COUNTRIES; left out: any.")
+    # gluetun v3.41.1, internal/constants/providers, without the four of `_by_password`
+    provider: Literal[
+        "custom",
+        "expressvpn",
+        "fastestvpn",
+        "giganews",
+        "hidemyass",
+        "ipvanish",
+        "ivpn",
+        "mullvad",
+        "nordvpn",
+        "perfect privacy",
+        "privado",
+        "private internet access",
+        "privatevpn",
+        "protonvpn",
+        "purevpn",
+        "slickvpn",
+        "surfshark",
+        "torguard",
+        "vyprvpn",
+        "windscribe",
+    ] = Field(
+        description="Who runs the server. airvpn, cyberghost, vpn unlimited and vpnsecure ask for a certificate of "
+        "yours: take `custom`, with the file that they give you."
+    )
+    countries: tuple[Country, ...] = Field((), description=_COUNTRIES)
+    health_target: HealthTarget | None = Field(None, description=_HEALTH)
+
+    @field_validator("provider", mode="before")
+    @classmethod
+    def _by_password(cls, provider: object) -> object:
+        # internal/configuration/settings/openvpn.go
+        if provider in ("airvpn", "cyberghost", "vpn unlimited", "vpnsecure"):
+            raise ValueError(
+                "this provider asks for a certificate of yours: take provider custom, and store the .ovpn file that "
+                "it gives you as the secret openvpn-config"
+            )
+        return provider
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> OpenVpn:
+        _fits_provider(self.provider, self.countries, self.health_target)
+        return self
 
 
 Vpn = Annotated[EmbeddedVpn | WireGuardVpn | OpenVpn, Field(discriminator="type")]
@@ -481,6 +639,17 @@ class Settings(_Section):
     vpn: Vpn = Field(description="The VPN that downloads go through.")
     monitoring: Monitoring = Field(Monitoring(), description="Metrics and alerts.")
 
+    @model_validator(mode="after")
+    def _tunnel_beside_the_pool(self) -> Settings:
+        if isinstance(self.vpn, WireGuardVpn):
+            given = [ipaddress.IPv4Interface(one).ip for one in (self.vpn.addresses or "").split(",") if one]
+            for key, found in (("addresses", given), ("endpoint-ip", [self.vpn.endpoint_ip])):
+                if any(one in self.networks.pool for one in found if one is not None):
+                    raise ValueError(
+                        f"vpn.{key}: lies in networks.pool, which is for the stack's own: set another pool"
+                    )
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class SecretKey:
@@ -500,14 +669,38 @@ def _url_fault(text: str) -> str | None:
     return None if good else "must be an address that begins with https:// or http://, without spaces"
 
 
+def _no_wireguard_key(text: str) -> str | None:
+    if _is_wireguard_key(text):
+        return None
+    return "is no WireGuard key: 44 characters of base64, as `wg genkey` prints them (nordvpn: not the access token)"
+
+
+_SAMPLE_KEY: Final = "{:A<43.43}="
+
 TLS_CERTIFICATE: Final = SecretKey(
     key="tls-certificate", what="PEM certificate chain for *.<domain>; on localhost domains not needed"
 )
 TLS_KEY: Final = SecretKey(key="tls-key", what="PEM private key of that certificate")
-WIREGUARD_PRIVATE_KEY: Final = SecretKey(key="wireguard-private-key", what="your WireGuard private key")
-WIREGUARD_PRESHARED_KEY: Final = SecretKey(key="wireguard-preshared-key", what="WireGuard preshared key, if any")
-OPENVPN_USER: Final = SecretKey(key="openvpn-user", what="OpenVPN user name")
-OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN password")
+WIREGUARD_PRIVATE_KEY: Final = SecretKey(
+    key="wireguard-private-key",
+    what="your WireGuard private key",
+    fault=_no_wireguard_key,
+    sample=_SAMPLE_KEY,
+)
+WIREGUARD_PRESHARED_KEY: Final = SecretKey(
+    key="wireguard-preshared-key",
+    what="WireGuard preshared key: airvpn's always, others' if there is one",
+    fault=_no_wireguard_key,
+    sample=_SAMPLE_KEY,
+)
+OPENVPN_USER: Final = SecretKey(key="openvpn-user", what="OpenVPN user name; of custom, if the server asks for one")
+OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN password, with the user name")
+OPENVPN_CONFIG: Final = SecretKey(
+    key="openvpn-config",
+    what="your .ovpn file for provider custom, with certificates and keys inside it",
+    fault=openvpn.problem,
+    sample="remote 198.51.100.7 1194 udp\n# {}",
+)
 ALERT_WEBHOOK_URL: Final = SecretKey(
     key="alert-webhook-url", what="URL that alerts are posted to", fault=_url_fault, sample="https://{}.invalid/"
 )
@@ -520,6 +713,7 @@ SECRET_KEYS: Final = (
     WIREGUARD_PRESHARED_KEY,
     OPENVPN_USER,
     OPENVPN_PASSWORD,
+    OPENVPN_CONFIG,
     ALERT_WEBHOOK_URL,
     SMTP_PASSWORD,
 )
@@ -532,8 +726,12 @@ def required_secrets(settings: Settings, given: Collection[str] = ()) -> tuple[S
     needed = not is_local(settings.edge.domain) or any(one.key in given for one in pair)
     keys = [*pair] if needed else []
     match settings.vpn:
+        case WireGuardVpn(provider="airvpn"):
+            keys += [WIREGUARD_PRIVATE_KEY, WIREGUARD_PRESHARED_KEY]
         case WireGuardVpn():
             keys.append(WIREGUARD_PRIVATE_KEY)
+        case OpenVpn(provider="custom"):
+            keys.append(OPENVPN_CONFIG)
         case OpenVpn():
             keys += [OPENVPN_USER, OPENVPN_PASSWORD]
         case EmbeddedVpn():
@@ -575,7 +773,7 @@ def parse(values: Mapping[str, Any], file: str) -> Settings:
 
 
 def _parsed(values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
-    """The settings, and a line for each mistake."""
+    """The settings, or None, and a line for each mistake; beside settings these are placeholders alone."""
     problems: list[str] = []
     tree: dict[str, Any] = {}
     for key, value in values.items():
@@ -585,7 +783,7 @@ def _parsed(values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
             problems.append(f"{PROJECT}:{key}: {error}")
     settings = None
     try:
-        settings = Settings.model_validate(tree, by_alias=True, by_name=False)
+        settings = Settings.model_validate(filled(tree), by_alias=True, by_name=False)
     except ValidationError as error:
         # What is kept of the error must not be the error itself, which knows what was given.
         problems += [_explain(details) for details in error.errors(include_input=False, include_url=False)]
@@ -593,7 +791,63 @@ def _parsed(values: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
     for switch in (f"{PROJECT}:{key}:" for key in _switches(tree)):
         if not any(problem.startswith(switch) for problem in problems):
             problems.append(f"{switch} must not be true or false")
+    settings = None if problems else settings
+    for path, field in placeholders(tree):
+        problems.append(
+            f"{PROJECT}:{'.'.join(path)}: is still the template's {PLACEHOLDER}: write your own, such as "
+            f"{_example(field)}. {field.description}"
+        )
     return settings, problems
+
+
+def placeholders(values: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], FieldInfo], ...]:
+    """The keys, from the section down, that still have a template's placeholder, with their fields. The sections may
+    have their namespace."""
+    return tuple(_left(_objects(values), (Settings,)))
+
+
+def _objects(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with what is JSON text of an object as one; what cannot be read is left for `parse` to refuse."""
+    tree = dict(values)
+    for key, value in values.items():
+        with contextlib.suppress(ValueError):
+            tree[key] = _object(value)
+    return tree
+
+
+def _left(
+    tree: Mapping[str, Any], models: Sequence[type[BaseModel]], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    # Of a choice, the form that is chosen.
+    chosen = [model for model in models if any(isinstance(one, str) and one in _tags(model) for one in tree.values())]
+    for key, value in tree.items():
+        fields = (
+            info
+            for model in chosen or models
+            for name, info in model.model_fields.items()
+            if (info.alias or name) == key.removeprefix(f"{PROJECT}:")
+        )
+        field = next(fields, None)
+        if field is not None and isinstance(value, Mapping):
+            yield from _left(value, _models(field.annotation), (*above, key))
+        elif field is not None and PLACEHOLDER in (json.dumps(value) if isinstance(value, list) else str(value)):
+            yield (*above, key), field
+
+
+def _example(field: FieldInfo) -> Any:
+    return field.examples[0] if field.examples else PLACEHOLDER
+
+
+def filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with each placeholder's place taken by the example of its field."""
+    tree = _objects(values)
+    for path, field in placeholders(tree):
+        branch = tree
+        for key in path[:-1]:
+            branch[key] = dict(branch[key])
+            branch = branch[key]
+        branch[path[-1]] = _example(field)
+    return tree
 
 
 def _switches(tree: Any, path: str = "") -> Iterator[str]:
@@ -611,6 +865,14 @@ def check(config: Mapping[str, Any], encrypted: Collection[str], stack: str, fil
     Raises SettingsError for keys that are not this project's, plain settings that were stored as secrets (they would
     reach state and containers in clear), secrets in clear, and as `parse` does.
     """
+    settings, problems = _checked(config, encrypted, stack)
+    if settings is None or problems:
+        _refuse(file, problems)
+    return settings
+
+
+def _checked(config: Mapping[str, Any], encrypted: Collection[str], stack: str) -> tuple[Settings | None, list[str]]:
+    """As `_parsed`, of the whole configuration."""
     prefix = f"{PROJECT}:"
     secret = {f"{prefix}{one.key}" for one in SECRET_KEYS}
     sections = {f"{prefix}{field.alias or name}" for name, field in Settings.model_fields.items()}
@@ -641,9 +903,7 @@ def check(config: Mapping[str, Any], encrypted: Collection[str], stack: str, fil
             f"{key}: is stored as a secret but is a plain setting; set it again without --secret (secret settings "
             "have keys of their own)"
         ]
-    if settings is None or problems or mistakes:
-        _refuse(file, [*problems, *mistakes])
-    return settings
+    return None if problems else settings, [*problems, *mistakes]
 
 
 def load(stack: str) -> tuple[Settings, Secrets]:
@@ -660,21 +920,32 @@ def load(stack: str) -> tuple[Settings, Secrets]:
             stackfile.read(written)
         except stackfile.StackFileError as error:
             raise SettingsError(str(error)) from error
-    config, encrypted = _all_config(), _secret_config_keys()
-    settings = check(config, encrypted, stack, file)
-    needed = required_secrets(settings, {key.removeprefix(f"{PROJECT}:") for key in config})
-    problems = []
+    config = _all_config()
+    settings, problems = _checked(config, _secret_config_keys(), stack)
+    if settings is not None:
+        problems += _secret_problems(settings, config, stack)
+    if settings is None or problems:
+        _refuse(file, problems)
+    return settings, Secrets(stack)
+
+
+def _secret_problems(settings: Settings, config: Mapping[str, str], stack: str) -> Iterator[str]:
+    """A line for each secret setting that is missing or cannot be right."""
+    have = {key.removeprefix(f"{PROJECT}:") for key in config}
+    needed = [*required_secrets(settings, have)]
+    if isinstance(settings.vpn, OpenVpn) and settings.vpn.provider == "custom":
+        # A server that asks for a user name asks for a password, too.
+        pair = (OPENVPN_USER, OPENVPN_PASSWORD)
+        asked = openvpn.asks_for_user(config.get(f"{PROJECT}:{OPENVPN_CONFIG.key}", ""))
+        needed += pair if asked or any(one.key in have for one in pair) else ()
     for secret in SECRET_KEYS:
         key = f"{PROJECT}:{secret.key}"
         command = f"run `{commands.config_set(stack, f'--secret {key}')}`"
         if key not in config:
             if secret in needed:
-                problems.append(f"{key}: missing ({secret.what}); {command}")
+                yield f"{key}: missing ({secret.what}); {command}"
         elif not _is_sealed(config[key]) and (fault := secret.fault(config[key])):
-            problems.append(f"{key}: {fault}; {command} with it")
-    if problems:
-        _refuse(file, problems)
-    return settings, Secrets(stack)
+            yield f"{key}: {fault}; {command} with it"
 
 
 def _is_sealed(text: str) -> bool:
@@ -706,7 +977,8 @@ def _explain(details: Mapping[str, Any]) -> str:
         case "path_type":
             return f"{key}: must be a path"
         case _:
-            return f"{key}: {details['msg'].removeprefix('Value error, ')}"
+            # What is wrong between two sections is the whole file's, and names its key itself.
+            return f"{key}{': ' if keys else ''}{details['msg'].removeprefix('Value error, ')}"
 
 
 def _locate(location: tuple[str | int, ...]) -> tuple[list[str], list[type[BaseModel]]]:

@@ -29,11 +29,19 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
 from components import host, reach
-from components.settings import PROJECT, SECRET_KEYS, SettingsError, required_secrets
+from components.settings import (
+    PLACEHOLDER,
+    PROJECT,
+    SECRET_KEYS,
+    SettingsError,
+    filled,
+    placeholders,
+    required_secrets,
+)
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
 from scripts import stack as stack_files
-from scripts.console import UserError
+from scripts.console import UserError, say
 from scripts.wire import SECRET, SIGNATURE, Json
 
 Request: TypeAlias = resource_pb2.RegisterResourceRequest
@@ -53,13 +61,17 @@ class Export:
 def of_stack(root: Path, name: str, file: Path) -> Stack:
     """What this project's program, in the checkout `root`, declares on the stack `name` with the settings in `file`.
 
-    Secrets are made up, whether the file has them or not, and nothing is asked of any host. Raises UserError where
-    the program refuses the settings.
+    Secrets are made up, whether the file has them or not, a template's placeholders are taken for examples, and
+    nothing is asked of any host. Raises UserError where the program refuses the settings.
     """
-    settings = stack_files.settings_of(file, name)
+    settings = stack_files.settings_of(file, name, examples=True)
+    values = stack_files.values_of(file)
+    if left := placeholders(values):
+        keys = ", ".join(".".join(path) for path, _ in left)
+        say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
     given = {
         key: cast("Json", value)
-        for key, value in stack_files.values_of(file).items()
+        for key, value in filled(values).items()
         if key.startswith(f"{PROJECT}:") and not _encrypted(key)
     }
     if settings.docker.socket_gid is None:
@@ -67,7 +79,7 @@ def of_stack(root: Path, name: str, file: Path) -> Stack:
         engine = given.get(f"{PROJECT}:docker") or {}
         loaded = json.loads(engine) if isinstance(engine, str) else engine
         given[f"{PROJECT}:docker"] = {**cast("dict[str, Json]", loaded), "socket-gid": SOCKET_GID}
-    have = {key.partition(":")[2] for key in stack_files.values_of(file) if _encrypted(key)}
+    have = {key.partition(":")[2] for key in values if _encrypted(key)}
     wanted = {one.key for one in required_secrets(settings, have)} | have
     secrets = {
         f"{PROJECT}:{one.key}": one.sample.format(generated(one.key, 32)) for one in SECRET_KEYS if one.key in wanted

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import docker
@@ -27,12 +28,16 @@ from scripts import process
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
+SEED: Final = "seed"
+"""The role of containers that fill volumes and end."""
 SERVICE: Final = "service"
 """The role of containers that run for as long as the stack is up."""
 _SECONDS: Final = 120
 """Seconds for one answer of the engine: it may be stopping a container."""
 STOP_SECONDS: Final = 30
 """Seconds a container that is restarted is given to end before it is killed."""
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+"""The start of a container that never ran, as the engine gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,10 @@ class Container:
     """created, running, paused, restarting, removing, exited or dead."""
     health: str | None = None
     """starting, healthy or unhealthy; None where the container has no health check."""
-    started_at: str = ""
-    """RFC 3339 in UTC, as the engine writes it: compares as text."""
+    started_at: datetime = NEVER
+    """When it was last started, to the microsecond."""
+    exit_code: int = 0
+    """Of one that has ended."""
     rides: str | None = None
     """The id of the container whose network namespace it shares."""
 
@@ -181,7 +188,9 @@ def container_of(details: dict[str, dict[str, object]]) -> Container:
         role=str(labels.get(LABEL_ROLE, SERVICE)) if isinstance(labels, dict) else SERVICE,
         status=str(state.get("Status", "")),
         health=str(health.get("Status")) if isinstance(health, dict) else None,
-        started_at=str(state.get("StartedAt", "")),
+        # The engine leaves out zeros at the end of a second's fraction: its times do not compare as text.
+        started_at=datetime.fromisoformat(str(state.get("StartedAt") or NEVER.isoformat())),
+        exit_code=code if isinstance(code := state.get("ExitCode"), int) else 0,
         rides=target if kind == "container" else None,
     )
 

@@ -23,10 +23,7 @@ from scripts.paths import Paths, find
 
 Status = Literal["ok", "warn", "FAIL"]
 _OLDEST_ENGINE: Final = (20, 10)
-_UNNAMED: Final = (
-    "images lie in containerd, and there cAdvisor names no container without containerd's own socket: the two panels "
-    "of containers stay empty, and the alert ContainerRestarting never fires"
-)
+_UNNAMED: Final = "images lie in containerd: of containers, metrics name those of the stack, and not Prometheus's own"
 _UNLIMITED: Final = (
     "this engine cannot limit memory or processors, so every container may take all there is (`docker info` says why)"
 )
@@ -104,7 +101,6 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
         "storage driver",
         "nexus:docker.image-store",
         f"{engine.storage_driver} in {engine.root}" + (f": {_UNNAMED}" if engine.containerd_images else ""),
-        "warn" if engine.containerd_images else "ok",
     )
     yield Finding(
         status="ok" if engine.limits else "warn",

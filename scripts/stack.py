@@ -171,11 +171,12 @@ def settings(files: StackFiles) -> Settings:
     return settings_of(files.config, files.stack)
 
 
-def settings_of(file: Path, stack: str) -> Settings:
-    """The plain settings of the stack file of `stack`. Raises UserError with one line for each mistake in it."""
+def settings_of(file: Path, stack: str, *, examples: bool = False) -> Settings:
+    """The plain settings of the stack file of `stack`, with `examples` where a template has placeholders. Raises
+    UserError with one line for each mistake in it."""
     from components import settings
 
-    given = values_of(file)
+    given = settings.filled(values_of(file)) if examples else values_of(file)
     try:
         return settings.check(given, [key for key, value in given.items() if _encrypted(value)], stack, str(file))
     except settings.SettingsError as error:

@@ -56,7 +56,7 @@ def looks_secret(name: str, text: str) -> bool:
 def problems(file: Path) -> list[str]:
     """What is wrong with a stack file, one line each."""
     try:
-        stack.settings_of(file, file.name.split(".")[1])
+        stack.settings_of(file, file.name.split(".")[1], examples=True)
     except UserError as error:
         return str(error).splitlines()
     found: list[str] = []
@@ -92,7 +92,9 @@ RANDOM: Final = "qX7vK2mZ" + "9RtB4wLp" + "8YcN6hJd" + "3FsG5aQe"
 
 def custom(key: str) -> str:
     """A good stack with a VPN of one's own, whose public key is `key`."""
-    options = "type: wireguard, provider: custom, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    options = (
+        "type: wireguard, provider: custom, addresses: 10.64.0.2, endpoint-ip: 198.51.100.7, endpoint-port: 51820"
+    )
     return f"config:\n  nexus:vpn: {{{options}, public-key: '{key}'}}\n"
 
 
@@ -117,11 +119,11 @@ def custom(key: str) -> str:
         (GOOD + "  docker:host: unix:///x\n", "; write nexus:docker.host (docs"),
         (GOOD + "colour: red\n", "colour: no such key; allowed are"),
         (
-            GOOD + "  nexus:docker: {host: 'tcp://nexus:" + "swordfish@10.0.0.1:2376'}\n",
-            "nexus:docker.host: looks like a secret",
+            GOOD + "  nexus:docker: {host: 'ssh://nexus:" + "swordfish@10.0.0.1', socket-gid: 1}\n",
+            "nexus:docker.host: must be unix:///path/of/the.sock or ssh://user@host, with",
         ),
         (
-            "config:\n  nexus:vpn: {type: wireguard, provider: mullvad, countries: [" + RANDOM + "]}\n",
+            "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",
             "nexus:vpn.countries: looks like a secret",
         ),
         (

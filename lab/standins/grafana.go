@@ -345,6 +345,36 @@ func (g *grafana) proxy(w http.ResponseWriter, r *http.Request) {
 	proxy.ServeHTTP(w, r)
 }
 
+// sourceHealth asks the data source something, as the real one's plugin does.
+func (g *grafana) sourceHealth(w http.ResponseWriter, r *http.Request) {
+	d, ok := g.datasource(w, r)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	if err := answers(ctx, d.URL+"/api/v1/query?query=1%2B1"); err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"status": "ERROR", "message": err.Error()})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "OK", "message": "the data source answers queries"})
+}
+
+func answers(ctx context.Context, address string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the data source answered %s", response.Status)
+	}
+	return errors.Join(err, response.Body.Close())
+}
+
 func (d grafanaDashboard) path() string {
 	slug := strings.Trim(strings.Map(func(r rune) rune {
 		if (r >= 'a' && r <= 'z') || (r >= '0' && r <= '9') {
@@ -397,6 +427,7 @@ func (g *grafana) handler() http.Handler {
 			writeJSON(w, http.StatusOK, d)
 		}
 	})
+	api.HandleFunc("GET /api/datasources/uid/{uid}/health", g.sourceHealth)
 	api.HandleFunc("GET /api/datasources/proxy/uid/{uid}/{rest...}", g.proxy)
 	api.HandleFunc("POST /api/datasources/proxy/uid/{uid}/{rest...}", g.proxy)
 	api.HandleFunc("GET /api/search", g.search)

@@ -87,6 +87,8 @@ func TestGrafanaAnswers(t *testing.T) {
 		{"/api/dashboards/uid/none", 404, "not found"},
 		{"/api/users", 404, "does not know"},
 		{"/api/datasources/proxy/uid/prom/api/v1/query", 502, "did not answer"},
+		{"/api/datasources/uid/prom/health", 400, `"status":"ERROR"`},
+		{"/api/datasources/uid/none/health", 404, "not found"},
 	} {
 		wantCode(t, get(t, g.standIn, h, "GET", c.path, ""), 401)
 		w := get(t, g.standIn, h, "GET", c.path, "", "Authorization", basic("admin", "first"))
@@ -120,8 +122,12 @@ func TestGrafanaProxiesQueries(t *testing.T) {
 	const path = "/api/datasources/proxy/uid/prom/api/v1/query"
 	get(t, g.standIn, g.handler(), "GET", path+"?query=up%7Bjob%3D%22x%22%7D", "", "Authorization", basic("admin", "first"))
 	w := get(t, g.standIn, g.handler(), "POST", path, "query=up", "Authorization", basic("admin", "first"))
+	health := get(t, g.standIn, g.handler(), "GET", "/api/datasources/uid/prom/health", "", "Authorization", basic("admin", "first"))
+	if health.Code != 200 || !strings.Contains(health.Body.String(), `"status":"OK"`) {
+		t.Errorf("health: %d %s", health.Code, health.Body)
+	}
 	wantCode(t, get(t, g.standIn, g.handler(), "POST", path, "query=up"), 401)
-	if w.Code != 200 || w.Body.String() != `{"status":"success"}` || len(seen) != 2 ||
+	if w.Code != 200 || w.Body.String() != `{"status":"success"}` || len(seen) != 3 || seen[2] != "GET /base/api/v1/query?query=1%2B1 " ||
 		seen[0] != "GET /base/api/v1/query?query=up%7Bjob%3D%22x%22%7D " || seen[1] != "POST /base/api/v1/query query=up" {
 		t.Errorf("%d %s %q", w.Code, w.Body, seen)
 	}

@@ -362,6 +362,7 @@ def _groups(spec: Spec, _config: Config) -> Iterator[Finding]:
                     path=(*spec.path, key, index),
                     problem="is root's group, or is no number: names mean what the image says",
                     remedy="Give the numeric group that owns the device or file on the host",
+                    value=text,
                 )
 
 

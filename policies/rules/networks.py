@@ -15,7 +15,7 @@ from pulumi_policy import Severity
 from policies.rules.configuration import texts
 from policies.rules.containers import items, known, number, on, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, Stack, in_development, texts_setting
+from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
 _INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
 _ICC: Final = "com.docker.network.bridge.enable_icc"
@@ -44,7 +44,6 @@ def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
-    development = in_development(resource.stack, config)
     allowed = {number(one) for one in items(config.get("ports"))}
     published = list(_published(resource))
     numbers = {number(port.get(key)) for _, port in published for key in ("external", "publishedPort")} - {None}
@@ -52,7 +51,7 @@ def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=published[-1][0],
             problem="is one port more than there are on the list",
-            remedy="Publish 80 and 443 alone",
+            remedy="Publish no more than that",
         )
     for path, port in published:
         key = "publishedPort" if resource.kind == "Service" else "external"
@@ -65,11 +64,11 @@ def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
             if value is None or not known(value):
                 continue
             found = number(value)
-            if found not in allowed and not (development and found is not None and found >= 1024):
+            if found not in allowed and not (found is not None and found >= 1024):
                 yield Finding(
                     path=(*path, key),
-                    problem="is a port of the host that is not on the list",
-                    remedy="Publish 80 and 443, or change the list in this rule's settings",
+                    problem="is a port of the host below 1024 that is not on the list",
+                    remedy="Publish 80 and 443, or ports from 1024 on",
                 )
         protocol = port.get("protocol", "tcp")
         if known(protocol) and str(protocol).strip().casefold() != "tcp":
@@ -309,8 +308,11 @@ RULES: Final = (
     ),
     Rule(
         name="published-ports",
-        description="What is published is TCP 80 and 443; on stacks of development also any port from 1024 on.",
-        remediation="Publish 80 and 443, or change the list in this rule's settings.",
+        description=(
+            "What is published is TCP 80 and 443, or as many ports from 1024 on: a second stack of a host, or a host "
+            "whose own page is on 443, needs others, and below 1024 are the host's own services."
+        ),
+        remediation="Publish 80 and 443, or ports from 1024 on.",
         severity=Severity.HIGH,
         judge=_numbers,
         settings={
@@ -318,11 +320,8 @@ RULES: Final = (
                 "type": "array",
                 "items": {"type": "number"},
                 "default": [80, 443],
-                "description": "Ports of the host that may be published.",
+                "description": "Ports of the host below 1024 that may be published, and how many at all.",
             },
-            DEVELOPMENT: texts_setting(
-                "Stacks that may publish any port from 1024 on: that key of policies/config.yaml.", []
-            ),
         },
         benchmarks=("CIS 5.8", "CIS 5.9"),
     ),

@@ -418,6 +418,8 @@ RULES: Final = (
                 "default": {
                     "cadvisor-socket-proxy": "has no metrics; without it the target cadvisor fails",
                     "firewall": "listens nowhere; its health check looks at its rules",
+                    "guard": "has no metrics; cAdvisor tells of its health",
+                    "guard-socket-proxy": "has no metrics; cAdvisor tells of the guard's health without it",
                     "vpn": "has no metrics; the probe of qbittorrent goes through it and fails with it",
                     "vpn-peer": "is there for development alone; the probe of qbittorrent needs it",
                 },

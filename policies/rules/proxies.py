@@ -23,6 +23,7 @@ _METHOD: Final = re.compile(
     r"(?:sp|socketproxy)?allow(?P<method>get|head|post|put|patch|delete|connect|trace|options)\d*"
 )
 _READS: Final = frozenset({"get", "head", "trace", "options"})
+_STARTS_ONE: Final = re.compile(r"/containers/[A-Za-z0-9][\w-]*(?:\\\.[\w-]+)*/start")
 # tecnativa and linuxserver: the methods that write, single actions, and the parts of the API whose every use runs
 # something or reads a secret.
 _SWITCH: Final = re.compile(
@@ -96,14 +97,14 @@ def options(resource: Resource) -> Iterator[Option]:
             yield from _flags(entry.path, entry.value)
 
 
-def grants(resource: Resource) -> Iterator[tuple[Path, str, str]]:
-    """What a proxy lets pass that a reader has no need of: where, the problem, and the option's name."""
+def grants(resource: Resource) -> Iterator[tuple[Path, str, Option]]:
+    """What a proxy lets pass that a reader has no need of: where, the problem, and the option."""
     for option in options(resource):
         if problem := _granted(option) or _switched(option):
-            yield option.path, problem, option.name
+            yield option.path, problem, option
 
 
-def label_grants(resource: Resource) -> Iterator[tuple[Path, str, str]]:
+def label_grants(resource: Resource) -> Iterator[tuple[Path, str, Option]]:
     """The same, of the labels by which a container grants itself requests to a proxy that reads them."""
     for entry in resource.entries:
         if not entry.within & LABELS or not isinstance(entry.value, str):
@@ -111,7 +112,14 @@ def label_grants(resource: Resource) -> Iterator[tuple[Path, str, str]]:
         name, value = pair(entry, entry.value)
         option = Option(path=entry.path, name=name, value=value)
         if option.key.startswith("socketproxyallow") and (problem := _granted(option)):
-            yield option.path, problem, option.name
+            yield option.path, problem, option
+
+
+def starts_one(option: Option) -> bool:
+    """Whether it lets one container be started, named in full, by the engine's newest API: before 1.24 a start could
+    bring along a new HostConfig."""
+    found = _METHOD.fullmatch(option.key)
+    return bool(found and found["method"] == "post" and _STARTS_ONE.fullmatch(option.value or ""))
 
 
 def _granted(option: Option) -> str:

@@ -422,12 +422,13 @@ def _judge_grants(resource: Resource, _config: Config) -> Iterator[Finding]:
     found = list(proxies.label_grants(resource))
     if _is_proxy(resource):
         found += proxies.grants(resource)
-    for path, problem, name in found:
+    for path, problem, option in found:
         yield Finding(
             path=path,
             problem=problem,
             remedy="Name each path that its consumer reads, and no method but GET and HEAD",
-            note=(safe_name(name) or "") if path[-1] != name else "",
+            note=(safe_name(option.name) or "") if path[-1] != option.name else "",
+            value="start" if proxies.starts_one(option) else "",
         )
 
 
@@ -584,7 +585,8 @@ RULES: Final = (
         name="read-only-socket-proxy",
         description=(
             "A socket proxy lets nothing pass that changes something, nor paths of any kind: with POST or `.*` it is "
-            "the socket itself, and by `/containers/…/archive` every container's secrets can be read."
+            "the socket itself, and by `/containers/…/archive` every container's secrets can be read. An exception "
+            "with the value `start` lets it start one container, named in full."
         ),
         remediation=(
             "Allow GET and HEAD of the paths that the consumer needs, each written out, such as "

@@ -297,7 +297,7 @@ _OPTIONS: Final = frozenset(
     {
         *("-i", "-o", "-s", "-d", "-p", "-m", "--in-interface", "--out-interface", "--source", "--destination"),
         *("--protocol", "--match", "--sport", "--dport", "--sports", "--dports", "--state", "--ctstate"),
-        *("--uid-owner", "--gid-owner", "--reject-with"),
+        *("--uid-owner", "--gid-owner", "--reject-with", "--src-type", "--limit-iface-out"),
     }
 )
 _ADD: Final = frozenset({"-I", "-A", "--insert", "--append"})

@@ -18,7 +18,7 @@ from components import host, networks, reach, secrets
 from components.images import PINS
 from components.networks import Networks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
-from components.settings import SECRET_KEYS, EmbeddedVpn, Settings
+from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -31,7 +31,8 @@ def given(*keys: str) -> dict[str, str]:
     """A secret setting for each of these keys and for the certificate: values that nothing else looks like."""
     sample = {one.key: one.sample for one in SECRET_KEYS}
     return {
-        f"nexus:{key}": sample[key].format(f"given-{key}-9d1f60c2") for key in ("tls-certificate", "tls-key", *keys)
+        f"nexus:{key}": sample[key].format(f"given{key}9d1f60c2".replace("-", ""))
+        for key in ("tls-certificate", "tls-key", *keys)
     }
 
 
@@ -46,14 +47,14 @@ class Choice:
 
 
 def stack_file(stack: str) -> dict[str, Json]:
-    """The settings in a stack file of the checkout."""
-    loaded: dict[str, Json] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return loaded
+    """The settings in a stack file of the checkout, with examples in a template's open places."""
+    return filled(yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"])
 
 
 CHOICES: Final[Mapping[str, Choice]] = {
     "dev": Choice(config=stack_file("dev")),
     "prod": Choice(config=stack_file("prod"), secrets=given("wireguard-private-key", "alert-webhook-url")),
+    "staging": Choice(config=stack_file("staging"), secrets=given("wireguard-private-key", "alert-webhook-url")),
     "dri": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "dri", "render-gid": 993}}}),
     "nvidia": Choice(config={**EMBEDDED, "nexus:jellyfin": {"gpu": {"mode": "nvidia", "gpus": "device=0,2"}}}),
     "wireguard-custom": Choice(
@@ -64,6 +65,7 @@ CHOICES: Final[Mapping[str, Choice]] = {
                 "addresses": "10.64.0.2/32",
                 "endpoint-ip": "198.51.100.7",
                 "endpoint-port": 51820,
+                "health-target": "10.64.0.1:9998",
                 "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
             }
         },
@@ -71,14 +73,22 @@ CHOICES: Final[Mapping[str, Choice]] = {
     ),
     "wireguard-mullvad": Choice(
         config={
-            "nexus:vpn": {"type": "wireguard", "provider": "mullvad", "countries": ["Sweden", "New Zealand"]},
+            "nexus:vpn": {
+                "type": "wireguard",
+                "provider": "mullvad",
+                "addresses": "10.64.0.2/32",
+                "countries": ["Sweden", "New Zealand"],
+            },
             "nexus:monitoring": {"receiver": {"type": "webhook"}},
         },
         secrets=given("wireguard-private-key", "alert-webhook-url"),
     ),
     "openvpn": Choice(
-        config={"nexus:vpn": {"type": "openvpn", "provider": "private internet access", "countries": ["Japan"]}},
+        config={"nexus:vpn": {"type": "openvpn", "provider": "hidemyass", "countries": ["Japan"]}},
         secrets=given("openvpn-user", "openvpn-password"),
+    ),
+    "openvpn-custom": Choice(
+        config={"nexus:vpn": {"type": "openvpn", "provider": "custom"}}, secrets=given("openvpn-config")
     ),
     "email": Choice(
         config={

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components import edge
+from components.errors import PlatformError
 from components.service import Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, add_to_table, build, built, declare
@@ -84,7 +85,7 @@ class TestRoutes:
 
     def test_a_service_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
             routes(("newcomer", page()))
 
     def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(
@@ -132,6 +133,10 @@ class TestRoutes:
         (expression,) = re.findall(r"!PathRegexp\(`([^`]*)`\)", rule)
         assert (re.search(expression, path) is not None) is hidden
 
+    def test_two_services_with_one_name_are_refused(self) -> None:
+        with pytest.raises(PlatformError, match="radarr and sonarr both ask for the host name tv"):
+            routes(("sonarr", page("tv")), ("radarr", page("tv")))
+
     def test_names_are_of_the_domain(self) -> None:
         made = routes(("sonarr", page("tv")), settings=Edge(domain="media.example.org"))
         (router,) = made["http"]["routers"].values()
@@ -157,7 +162,7 @@ class TestRoutes:
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             edge.routes(Edge(), [Service("rider", args, site)])
 
-        with pytest.raises(ValueError, match="rider has a web page"):
+        with pytest.raises(PlatformError, match="rider has a web page"):
             declare(program)
 
 
@@ -291,6 +296,18 @@ class TestOfAStack:
         assert trusted(built(choice).seed("jellyfin").files["/run/config/network.xml"]) == [edges]
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
+    seed = build(Choice(config=EMBEDDED) if own else Choice(config=EMBEDDED, secrets={})).seed("traefik")
+    given = yaml.safe_load(seed.files["/run/config/routes.yml"])["tls"]
+    # Traefik refuses to start its default store on files that are not there.
+    assert ("certificates" in given, "stores" in given) == (own, own)
+    assert given["options"] == {"default": {"minVersion": "VersionTLS12", "sniStrict": False}}
+    assert {name for name in seed.files if "tls" in name} == (
+        {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
+    )
+
+
 OLD_PROXIES = """<?xml version="1.0" encoding="utf-8"?>
 <NetworkConfiguration xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
   <BaseUrl />
@@ -333,15 +350,3 @@ def test_jellyfin_starts_with_the_edge_as_its_one_proxy(tmp_path: Path, found: s
         subprocess.run(["sh", "-c", script.replace("exec /jellyfin/jellyfin", "true")], check=True)
     assert trusted(live.read_text()) == trusted(built("dev").seed("jellyfin").files["/run/config/network.xml"])
     assert ("EnableUPnP" in live.read_text()) is (found is not None)
-
-
-@pytest.mark.parametrize("own", [True, False])
-def test_without_a_certificate_traefik_makes_one_itself(own: bool) -> None:
-    seed = build(Choice(config=EMBEDDED) if own else Choice(config=EMBEDDED, secrets={})).seed("traefik")
-    given = yaml.safe_load(seed.files["/run/config/routes.yml"])["tls"]
-    # Traefik refuses to start its default store on files that are not there.
-    assert ("certificates" in given, "stores" in given) == (own, own)
-    assert given["options"] == {"default": {"minVersion": "VersionTLS12", "sniStrict": False}}
-    assert {name for name in seed.files if "tls" in name} == (
-        {"/run/secrets/tls.crt", "/run/secrets/tls.key"} if own else set()
-    )

@@ -84,6 +84,15 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
             ("nexus:storage.min-free-gb: wants 5 GB free at /var/lib/docker, there are 3.0", "docker system df"),
         ),
         (replace(WELL, data_is_directory=False), ("nexus:storage.data: /srv/media is not a directory", "1000:1000")),
+        (
+            replace(WELL, data_owner=(33, 34)),
+            (
+                "nexus:storage.data: /srv/media belongs to 33:34, and the apps run as 1000:1000; run",
+                "nexus:apps.uid 33`",
+                "nexus:apps.gid 34`",
+                "`sudo chown -R 1000:1000 /srv/media`",
+            ),
+        ),
         (replace(WELL, listeners=(taken(80),)), ("nexus:edge.http-port: port 80 on 127.0.0.1", "container web")),
         (
             replace(WELL, listeners=(taken(443, "127.0.0.1"),)),
@@ -130,6 +139,11 @@ def test_what_cannot_be_told_is_not_judged() -> None:
         WELL, unseen="no", tun=None, wireguard=None, dri=(), nvidia=None, free_bytes=None, data_is_directory=None
     )
     assert host.problems(settings(), unknown) == ()
+
+
+@pytest.mark.parametrize("owner", [(1000, 1000), (0, 0), (0, 50), None])
+def test_a_tree_of_the_apps_or_of_root_is_good(owner: tuple[int, int] | None) -> None:
+    assert host.problems(settings(), replace(WELL, data_owner=owner)) == ()
 
 
 def test_of_a_host_that_was_not_asked_only_the_socket_group_is() -> None:
@@ -201,6 +215,7 @@ def test_the_socket_of_a_local_engine_is_that_of_the_settings_and_of_others_the_
     assert host.socket_path(chosen, replace(ENGINE, rootless=True)) == rootless
     assert host.socket_path(chosen, replace(ENGINE, desktop=True)) == usual
     assert host.socket_path(settings(docker={"host": "ssh://media@nas"}), ENGINE) == usual
+    assert host.socket_path(settings(docker={"host": f"ssh://media@nas{rootless}"}), ENGINE) == rootless
 
 
 @pytest.mark.parametrize(
@@ -444,6 +459,7 @@ def known(facts: host.HostFacts, root: Path) -> None:
     assert facts.tun is host.TUN.is_char_device()
     assert facts.free_bytes == pytest.approx(shutil.disk_usage(root).free, rel=0.2)
     assert any(one.holder == "container nexus-other-traefik" for one in facts.listeners)
+    assert facts.data_owner == (os.getuid(), os.getgid())
     assert any(str(one.network) == "10.9.0.0/24" for one in facts.ranges)
     if shutil.which("ip"):
         assert any(str(one.network) == "127.0.0.1/32" for one in facts.ranges)
@@ -457,6 +473,10 @@ def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> No
     known(facts, tmp_path)
     absent = settings(docker={"host": f"unix://{engine}"}, storage={"data": str(tmp_path / "not" / "there")})
     assert host.gather(absent, "dev").data_is_directory is False
+    # Where containers see other users than the host does, its owner says nothing.
+    for option in ("name=rootless", "name=userns"):
+        _Engine.answers = {**_Engine.answers, "/info": {"SecurityOptions": ["name=seccomp,profile=x", option]}}
+        assert host.gather(chosen, "dev").data_owner is None
 
 
 FAR: Final = {"host": "ssh://me@nas:2222", "socket-gid": 998, "ssh-options": ["-F", "/my own/ssh"]}
@@ -514,13 +534,18 @@ def test_a_docker_client_goes_the_same_way(far: Path) -> None:
         dockerhost.connect(settings(docker=FAR).docker)
 
 
-def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(engine: Path) -> None:
+def test_of_a_desktop_engine_only_what_it_says_of_itself_is_known(
+    engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Docker Desktop"}}
     facts = host.gather(settings(docker={"host": f"unix://{engine}"}), "dev")
     assert facts.engine is not None
     assert facts == host.HostFacts(stack="dev", local=False, engine=facts.engine, unseen=facts.unseen)
     assert facts.engine.desktop
     assert "virtual machine" in str(facts.unseen)
+    _Engine.answers = {**_Engine.answers, "/info": {"NCPU": 4, "OperatingSystem": "Alpine Linux v3.22"}}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert host.gather(settings(docker={"host": f"unix://{engine}"}), "dev") == facts
     problems = host.problems(settings(jellyfin={"cpus": 5}), facts)
     assert [problem.partition(":")[2].partition(":")[0] for problem in problems] == ["jellyfin.cpus"]
 

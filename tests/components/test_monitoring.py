@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components import monitoring
+from components.errors import PlatformError
 from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
 from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
 
@@ -35,6 +36,8 @@ UNWATCHED = {
     "vpn-peer": "exists in dev only",
     "firewall": "listens nowhere; its health check looks at its rules",
     "cadvisor-socket-proxy": "without it cAdvisor names no container",
+    "guard": "cAdvisor tells of its health",
+    "guard-socket-proxy": "without it the guard is unhealthy",
 }
 """Services that nothing scrapes and nothing probes, and why."""
 
@@ -114,13 +117,14 @@ class TestTargets:
     def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "apps", "egress")
         with pytest.raises(
-            ValueError, match=r"components/networks\.py: newcomer has metrics but shares no network with prometheus"
+            PlatformError,
+            match=r"components/networks\.py: newcomer has metrics but shares no network with prometheus",
         ):
             jobs(newcomer=METRICS)
 
     def test_a_probe_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer is probed but shares no network"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer is probed but shares no network"):
             jobs(newcomer=PROBE)
 
     def test_a_rider_is_probed_at_what_it_rides(self) -> None:
@@ -214,6 +218,30 @@ class TestOfAStack:
         mounts = built(choice).service("cadvisor").mounts
         assert {path for path in mounts if path.endswith("/layerdb")} == layers
         assert all(mounts[path]["source"] == path for path in layers)
+
+    def test_prometheus_names_the_containers_that_cadvisor_does_not(self) -> None:
+        stack = built("containerd")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        rules = jobs["cadvisor"].whole["metric_relabel_configs"]
+        assert isinstance(rules, list)
+        found = {
+            rule["regex"].strip(".*"): (rule["source_labels"], rule["target_label"], rule["replacement"])
+            for rule in rules
+        }
+        # Its own id is not to be had before it is made.
+        assert found == {
+            f"{name}-container-id": (["id"], "name", f"nexus-test-{name}")
+            for name in stack.of("Service").keys() - {"prometheus"}
+        }
+        assert "--raw_cgroup_prefix_whitelist=/docker/,/system.slice/docker-,/user.slice/" in stack.service(
+            "cadvisor"
+        ).texts("command")
+
+    def test_elsewhere_cadvisor_names_them(self) -> None:
+        stack = built("dev")
+        jobs = parse(stack.seed("prometheus").files["/run/config/prometheus.yml"])
+        assert "metric_relabel_configs" not in jobs["cadvisor"].whole
+        assert not any("raw_cgroup" in flag for flag in stack.service("cadvisor").texts("command"))
 
 
 PROMETHEUS = ROOT / "config" / "prometheus"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import json
+import re
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -33,6 +36,8 @@ APPS: Final = {
     "cadvisor",
     "cadvisor-socket-proxy",
     "firewall",
+    "guard",
+    "guard-socket-proxy",
 }
 """The services of every stack."""
 
@@ -188,8 +193,15 @@ class TestMain:
         message, _ = self.refused(Choice(config={**EMBEDDED, "nexus:images": {"lock": str(lock)}}))
         assert message.startswith(f"{lock}: there is no such file")
 
+    def test_a_bug_keeps_its_traceback(self) -> None:
+        with (
+            mock.patch.object(images, "resolve", side_effect=ValueError("of a bug")),
+            pytest.raises(ValueError, match="of a bug"),
+        ):
+            build(CHOICES["dev"])
+
     def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        table = tuple(row for row in networks.TABLE if not row.name.startswith("socket-"))
+        table = tuple(row for row in networks.TABLE if row.name != "socket-cadvisor")
         monkeypatch.setattr(networks, "TABLE", table)
         message, _ = self.refused(CHOICES["dev"])
         assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
@@ -244,6 +256,7 @@ class TestVpn:
                 {
                     "VPN_SERVICE_PROVIDER": "mullvad",
                     "VPN_TYPE": "wireguard",
+                    "WIREGUARD_ADDRESSES": "10.64.0.2/32",
                     "SERVER_COUNTRIES": "Sweden,New Zealand",
                 },
             ),
@@ -261,11 +274,19 @@ class TestVpn:
             (
                 "openvpn",
                 {
-                    "VPN_SERVICE_PROVIDER": "private internet access",
+                    "VPN_SERVICE_PROVIDER": "hidemyass",
                     "VPN_TYPE": "openvpn",
                     "SERVER_COUNTRIES": "Japan",
                     "OPENVPN_USER_SECRETFILE": "/run/secrets/openvpn_user",
                     "OPENVPN_PASSWORD_SECRETFILE": "/run/secrets/openvpn_password",
+                },
+            ),
+            (
+                "openvpn-custom",
+                {
+                    "VPN_SERVICE_PROVIDER": "custom",
+                    "VPN_TYPE": "openvpn",
+                    "OPENVPN_CUSTOM_CONFIG": "/run/secrets/client.ovpn",
                 },
             ),
         ],
@@ -282,6 +303,60 @@ class TestVpn:
         assert "FIREWALL_OUTBOUND_SUBNETS" not in env
         assert env.get("FIREWALL", "on") == "on"
 
+    @pytest.mark.parametrize(
+        ("choice", "asked"),
+        [
+            ("dev", {"HEALTH_TARGET_ADDRESSES": "10.13.13.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.13.13.1"}),
+            (
+                "wireguard-custom",
+                {"HEALTH_TARGET_ADDRESSES": "10.64.0.1:9998", "HEALTH_ICMP_TARGET_IPS": "10.64.0.1"},
+            ),
+            ("openvpn-custom", {}),
+            ("prod", {}),
+        ],
+    )
+    def test_what_the_tunnels_health_is_asked_of(self, choice: str, asked: dict[str, str]) -> None:
+        env = built(choice).service("vpn").env
+        assert {name: value for name, value in env.items() if name.startswith("HEALTH_")} == asked
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_the_last_rules_are_the_same_for_every_provider(self, choice: str) -> None:
+        # Also where nobody knows the tunnel's address before it is there.
+        stack = built(choice)
+        pools = {name: str(item.tables("ipamConfigs")[0]["subnet"]) for name, item in stack.of("Network").items()}
+        apps, tunnel = (ipaddress.ip_network(pools[f"network-{name}"]) for name in ("apps", "tunnel"))
+        lines = stack.seed("vpn").files["/iptables/post-rules.txt"].splitlines()
+        assert sorted(line for line in lines if not line.startswith("#")) == sorted(
+            [
+                "iptables -I OUTPUT 1 -o eth+ -m addrtype ! --src-type LOCAL --limit-iface-out -j DROP",
+                "iptables -I OUTPUT 1 -d 127.0.0.11 -j DROP",
+                f"iptables -I OUTPUT 1 -d {apps[1]} -j DROP",
+                f"iptables -I OUTPUT 1 -d {tunnel[1]} -j DROP",
+                f"iptables -I INPUT 1 -i eth+ ! -s {apps} -m conntrack --ctstate NEW -j DROP",
+                "iptables -I INPUT 1 -i eth+ -p tcp ! --dport 8080 -m conntrack --ctstate NEW -j DROP",
+                "iptables -I INPUT 1 -i eth+ ! -p tcp -m conntrack --ctstate NEW -j DROP",
+            ]
+        )
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_no_file_is_empty(self, choice: str) -> None:
+        # The provider refuses an empty upload, when it creates the container.
+        for name, item in built(choice).of("Container").items():
+            assert "" not in item.files.values(), name
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_what_only_openvpn_needs_is_given_to_it_alone(self, choice: str) -> None:
+        vpn = built(choice).service("vpn")
+        added = vpn.table("capabilities")["adds"]
+        assert isinstance(added, list)
+        extra = {"CAP_KILL", "CAP_SETGID", "CAP_SETUID"}
+        assert extra & {*added} == (extra if vpn.env["VPN_TYPE"] == "openvpn" else set())
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_block_lists_have_room(self, choice: str) -> None:
+        vpn = built(choice).service("vpn")
+        assert vpn.inputs["memory"] == (256 if vpn.env.get("DNS_SERVER") == "off" else 512)
+
     @pytest.mark.parametrize("choice", CHOICES)
     def test_the_downloader_is_bound_to_the_tunnel_and_rides_it(self, choice: str) -> None:
         stack = built(choice)
@@ -289,9 +364,63 @@ class TestVpn:
         assert "Session\\Interface=tun0\n" in conf
         assert "Session\\InterfaceName=tun0\n" in conf
         assert stack.service("qbittorrent").sources["networkMode"] == {"vpn-container"}
-        tests = stack.service("qbittorrent").table("healthcheck")["tests"]
-        assert isinstance(tests, list)
-        assert "tun0" in str(tests[1]), "unhealthy without the tunnel"
+        script = stack.seed("qbittorrent").files["/run/config/downloader.sh"]
+        assert script == (ROOT / "config" / "qbittorrent" / "downloader.sh").read_text()
+        run = ["/bin/bash", "/run/config/downloader.sh"]
+        assert stack.service("qbittorrent").texts("entrypoints") == ["/usr/bin/catatonit", "--", *run, "run"]
+        assert stack.service("qbittorrent").table("healthcheck")["tests"] == ["CMD", *run, "healthy"]
+
+    def test_the_downloader_believes_the_edge_alone(self) -> None:
+        conf = built("dev").seed("qbittorrent").files["/run/secrets/qBittorrent.conf"]
+        assert "WebUI\\ReverseProxySupportEnabled=true\n" in conf
+        places = {str(item["name"]): item for item in built("dev").service("traefik").tables("networksAdvanced")}
+        edge = places["nexus-test-apps"]["ipv4Address"]
+        assert f"WebUI\\TrustedReverseProxiesList={edge}\n" in conf
+
+    @pytest.mark.parametrize("stack", ["test", "a.b"])
+    def test_the_guard_may_start_the_downloader_and_nothing_else(self, stack: str) -> None:
+        made = built("dev", stack=stack)
+        flags = made.service("guard-socket-proxy").texts("command")
+        calls = dict(flag.removeprefix("-allow").split("=", 1) for flag in flags if re.match("-allow[A-Z]+=", flag))
+        name = made.service("qbittorrent").text("name")
+        assert calls.keys() == {"GET", "POST"}
+        assert re.fullmatch(calls["GET"], f"/containers/{name}/json")
+        assert re.fullmatch(calls["POST"], f"/containers/{name}/start")
+        for path in (
+            f"/v1.23/containers/{name}/start",  # the engine then takes a new HostConfig with it
+            f"/containers/{name}/stop",
+            f"/containers/{name}/restart",
+            f"/containers/{name}/exec",
+            f"/containers/{name}/../vpn/start",
+            f"/containers/{name.replace('.', 'x')}-vpn/start",
+            "/containers/nexus-test-vpn/start",
+            "/containers/create",
+        ):
+            assert not re.fullmatch(calls["POST"], path)
+            assert not re.fullmatch(calls["GET"], path)
+        assert "-allowfrom=guard" in flags
+        guard = made.service("guard").env
+        assert (guard["CONTAINER"], guard["ENGINE"]) == (name, "http://guard-socket-proxy:2375")
+
+
+class TestArr:
+    @pytest.mark.parametrize("app", ["sonarr", "radarr", "prowlarr"])
+    @pytest.mark.parametrize(("key", "starts"), [("0a1b", True), ("", False), (None, False)])
+    def test_an_app_starts_with_its_key_or_not_at_all(
+        self, app: str, key: str | None, starts: bool, tmp_path: Path
+    ) -> None:
+        """Without one it would make a key of its own, which nothing else knows."""
+        file, program = tmp_path / "api_key", tmp_path / "entrypoint.sh"
+        if key is not None:
+            file.write_text(key)
+        program.write_text(f"#!/bin/bash\necho $0 ${app.upper()}__AUTH__APIKEY\n")
+        program.chmod(0o755)
+        *_, shell, option, script = built("dev").service(app).texts("entrypoints")
+        assert script.count("/run/secrets/api_key") == script.count("/entrypoint.sh") == 1
+        script = script.replace("/run/secrets/api_key", str(file)).replace("/entrypoint.sh", str(program))
+        done = subprocess.run([shell, option, script], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is starts
+        assert done.stdout == (f"{program} {key}\n" if starts else "")
 
 
 class TestData:
@@ -304,7 +433,7 @@ class TestData:
             for item in stack.of("Container").values()
             if "/data" in item.mounts
         }
-        bound = {"prod", "bind-data"}
+        bound = {"prod", "staging", "bind-data"}
         assert sources == {("bind", "/srv/media") if choice in bound else ("volume", "nexus-test-data")}
 
     def test_is_made_before_those_who_write_to_it(self) -> None:
@@ -317,11 +446,12 @@ class TestData:
     def test_belongs_to_the_apps(self, choice: str, owner: str) -> None:
         stack = built(choice)
         (script,) = stack.seed("data").texts("command")[2:]
-        assert f"chown {owner} ." in script
-        made = script.partition("mkdir -p ")[2].partition(" &&")[0].split()
-        given = script.partition(f"chown {owner} ")[2].split()
-        assert set(made) >= {"media/movies", "media/tv", "torrents"}
-        assert set(given) == {".", "media", *made}
+        # What it does is shown on an engine (tests/integration/test_changes.py).
+        assert f"chown {owner} /data" in script
+        assert f"chown {owner} $folder" in script
+        made = script.partition("for folder in ")[2].partition(";")[0].split()
+        assert {"media", "media/movies", "media/tv", "torrents"} <= set(made)
+        assert all(str(Path(folder).parent) in {".", *made[: made.index(folder)]} for folder in made)
         for name in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent"):
             assert stack.service(name).text("user") == owner
 
@@ -347,8 +477,9 @@ class TestImages:
 
 class TestRemoteEngine:
     def test_the_provider_talks_to_it(self) -> None:
-        assert built("remote").of("docker")["docker"].inputs == {"host": "ssh://nexus@media.lan"}
-        assert built("dev").of("docker")["docker"].inputs == {"host": "unix:///var/run/docker.sock"}
+        address = "ssh://nexus@media.lan/var/run/docker.sock"
+        assert built("remote").of("docker")["docker"].inputs["host"] == address
+        assert built("dev").of("docker")["docker"].inputs["host"] == "unix:///var/run/docker.sock"
 
     def test_the_proxy_gets_that_hosts_socket_and_group(self) -> None:
         proxy = built("remote").service("cadvisor-socket-proxy")

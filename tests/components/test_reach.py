@@ -84,6 +84,7 @@ def test_the_provider_and_ssh_are_told_the_same(host: str, told: str, words: lis
     engine = DockerHost(host=host, ssh_options=("-F", "my file") if words else ())
     given = reach.provider(engine)
     assert given["host"] == told
+    assert told.endswith(reach.socket_path(host))
     # An empty value is not taken from the environment, one that is left out is.
     rest = {key: value for key, value in given.items() if key not in ("host", "ssh_opts")}
     assert set(rest.values()) == {""}

@@ -139,6 +139,7 @@ class TestDelivery:
                 },
             ),
             ("openvpn", {"openvpn_user": "openvpn-user", "openvpn_password": "openvpn-password"}),
+            ("openvpn-custom", {"client.ovpn": "openvpn-config"}),
         ],
     )
     def test_what_a_provider_asks_for_comes_from_the_settings(self, choice: str, files: dict[str, str]) -> None:

@@ -19,18 +19,20 @@ import yaml
 from components import settings
 from components.settings import SECRET_KEYS, Settings, SettingsError
 from tests.components.recorder import Json, configuration, run
-from tests.components.stacks import CHOICES, EMBEDDED, ROOT, Choice, given
+from tests.components.stacks import CHOICES, EMBEDDED, ROOT, Choice, given, stack_file
 
 FILE = "Pulumi.test.yaml"
 
 MANY = "canary" * 8
-CUSTOM: Mapping[str, Json] = {
+CUSTOM: dict[str, Json] = {
     "type": "wireguard",
     "provider": "custom",
+    "addresses": "10.64.0.2/32",
     "endpoint-ip": "198.51.100.7",
     "endpoint-port": 51820,
     "public-key": "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
 }
+MULLVAD: dict[str, Json] = {"type": "wireguard", "provider": "mullvad", "addresses": "10.64.0.2/32"}
 EMAIL: Mapping[str, Json] = {
     "type": "email",
     "to": "admin@example.org",
@@ -132,7 +134,14 @@ class TestOneMistake:
             pytest.param(on("docker", {"host": "canary://x"}), "nexus:docker.host: ", id="docker-host"),
             pytest.param(on("docker", {"socket-gid": -77310}), "nexus:docker.socket-gid: ", id="socket-gid"),
             pytest.param(on("docker", {"image-store": "canary"}), "nexus:docker.image-store: ", id="image-store"),
-            pytest.param(on("images", {"mirror": "https://canary"}), "nexus:images.mirror: ", id="mirror"),
+            *(
+                pytest.param(
+                    on("images", {"mirror": text}),
+                    "nexus:images.mirror: must be a registry and a path, such as registry.lan:5000/cache",
+                    id=f"mirror-{text}",
+                )
+                for text in ("https://canary", "Canary.lan", "canary.lan/a b", "", "canary.lan\n")
+            ),
             pytest.param(
                 on("images", {"lock": "canary", "mirror": "canary.lan"}),
                 "nexus:images: lock and mirror exclude each other: remove one of them",
@@ -240,7 +249,12 @@ class TestOneMistake:
                 "nexus:edge: http-port and https-port must differ",
                 id="one-port-twice",
             ),
-            pytest.param(gpu(mode="nvidia", gpus="canary"), "nexus:jellyfin.gpu.gpus: ", id="gpus"),
+            *(
+                pytest.param(
+                    gpu(mode="nvidia", gpus=text), "nexus:jellyfin.gpu.gpus: must be all, a count", id=f"gpus-{text}"
+                )
+                for text in ("canary", "0", "device=", "device=0,", "device=0 2", "")
+            ),
             pytest.param(gpu(mode="dri"), "nexus:jellyfin.gpu.render-gid: missing", id="no-render-gid"),
             pytest.param(
                 gpu(mode="dri", **{"render-gid": "canary"}), "nexus:jellyfin.gpu.render-gid: ", id="group-name"
@@ -301,12 +315,12 @@ class TestOneMistake:
                 on("vpn", {"type": "openvpn", "provider": "Canary!"}), "nexus:vpn.provider: ", id="openvpn-provider"
             ),
             pytest.param(
-                on("vpn", {"type": "wireguard", "provider": "custom"}),
+                on("vpn", {"type": "wireguard", "provider": "custom", "addresses": "10.64.0.2/32"}),
                 "nexus:vpn: provider custom also needs endpoint-ip, endpoint-port, public-key",
                 id="custom-not-whole",
             ),
             pytest.param(
-                on("vpn", {**CUSTOM, "provider": "canary"}),
+                on("vpn", {**CUSTOM, "provider": "mullvad"}),
                 "nexus:vpn: endpoint-ip, endpoint-port, public-key: only for provider custom",
                 id="only-for-custom",
             ),
@@ -314,7 +328,93 @@ class TestOneMistake:
             pytest.param(on("vpn", {**CUSTOM, "endpoint-port": 77310}), "nexus:vpn.endpoint-port: ", id="vpn-port"),
             pytest.param(on("vpn", {**CUSTOM, "public-key": "canary"}), "nexus:vpn.public-key: ", id="short-key"),
             pytest.param(on("vpn", {**CUSTOM, "public-key": MANY}), "nexus:vpn.public-key: ", id="long-key"),
+            pytest.param(
+                on("vpn", {**CUSTOM, "public-key": "x" * 44}), "nexus:vpn.public-key: must be a W", id="no-key"
+            ),
+            pytest.param(on("vpn", {**CUSTOM, "endpoint-ip": "127.7.73.10"}), "nexus:vpn.endpoint-ip: must", id="lo"),
             pytest.param(on("vpn", {**CUSTOM, "countries": "canary"}), "nexus:vpn.countries: ", id="countries"),
+            pytest.param(
+                on("vpn", {**CUSTOM, "countries": ["Sweden"]}),
+                "nexus:vpn: gluetun knows no countries of custom: leave countries out",
+                id="countries-of-custom",
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "openvpn", "provider": provider, "countries": ["Japan"]}),
+                    f"nexus:vpn: gluetun knows no countries of {provider}: ",
+                    id=f"countries-of-{provider}",
+                )
+                for provider in ("giganews", "perfect privacy", "private internet access", "vyprvpn", "windscribe")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**MULLVAD, "countries": [country]}),
+                    "nexus:vpn.countries.0: must be the name of one country",
+                    id=f"country-{country}",
+                )
+                for country in ("", " ", "canary, Sweden")
+            ),
+            pytest.param(
+                on("vpn", {**MULLVAD, "health-target": "10.77.3.10:9998"}),
+                "nexus:vpn: health-target: only for provider custom",
+                id="health-target-of-a-provider",
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**CUSTOM, "health-target": target}),
+                    "nexus:vpn.health-target: must be an IPv4 address and a TCP port that is not 443",
+                    id=f"health-{target}",
+                )
+                for target in ("canary.org:80", "10.77.3.10", "10.77.3.10:77310", "10.77.3.10:443", "[fd00::7731]:80")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "wireguard", "provider": provider}),
+                    f"nexus:vpn: provider {provider} also needs addresses: ",
+                    id=f"no-addresses-{provider}",
+                )
+                for provider in ("airvpn", "fastestvpn", "ivpn", "mullvad", "surfshark", "windscribe")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {**MULLVAD, "addresses": addresses}),
+                    f"nexus:vpn.addresses: {said}",
+                    id=f"addresses-{addresses}",
+                )
+                for addresses, said in (
+                    ("canary", "must be an IPv4 address, such as 10.64.0.2/32"),
+                    ("", "must be an IPv4 address"),
+                    ("10.77310.0.2/32", "must be an IPv4 address"),
+                    ("10.64.0.2/77310", "must be an IPv4 address"),
+                    ("10.64.0.2/32,", "must be an IPv4 address"),
+                    ("fc00:7731:0::2/128", "has an IPv6 address, and the stack's networks have no IPv6"),
+                    ("10.64.0.2/32,fc00:7731:0::2/128", "has an IPv6 address"),
+                )
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "wireguard", "provider": provider}),
+                    "nexus:vpn.provider: Input should be 'airvpn', 'custom', 'fastestvpn', 'ivpn', 'mullvad', ",
+                    id=f"wireguard-{provider}",
+                )
+                for provider in ("private internet access", "cyberghost", "mulvad")
+            ),
+            *(
+                pytest.param(
+                    on("vpn", {"type": "openvpn", "provider": provider}),
+                    "nexus:vpn.provider: this provider asks for a certificate of yours: take provider custom",
+                    id=f"openvpn-{provider}",
+                )
+                for provider in ("airvpn", "cyberghost", "vpn unlimited", "vpnsecure")
+            ),
+            *(
+                pytest.param(
+                    Choice(config={"nexus:vpn": {**CUSTOM, key: value}, "nexus:networks": {"pool": "10.112.0.0/16"}}),
+                    f"nexus:vpn.{key}: lies in networks.pool",
+                    id=f"{key}-in-the-pool",
+                )
+                for key, value in (("addresses", "10.112.77.3/32"), ("endpoint-ip", "10.112.77.3"))
+            ),
             # the receiver's own
             *(
                 pytest.param(
@@ -418,13 +518,26 @@ PUBLIC: Mapping[str, Json] = {**EMBEDDED, "nexus:edge": {"domain": "media.exampl
 DEMANDS = {
     "embedded": Demand(config=PUBLIC, secrets=()),
     "wireguard": Demand(
-        config={**PUBLIC, "nexus:vpn": {"type": "wireguard", "provider": "mullvad"}},
+        config={**PUBLIC, "nexus:vpn": MULLVAD},
         secrets=("wireguard-private-key",),
         optional=("wireguard-preshared-key",),
+    ),
+    "airvpn": Demand(
+        config={**PUBLIC, "nexus:vpn": {**MULLVAD, "provider": "airvpn"}},
+        secrets=("wireguard-private-key", "wireguard-preshared-key"),
+    ),
+    "nordvpn": Demand(
+        config={**PUBLIC, "nexus:vpn": {"type": "wireguard", "provider": "nordvpn"}},
+        secrets=("wireguard-private-key",),
     ),
     "openvpn": Demand(
         config={**PUBLIC, "nexus:vpn": {"type": "openvpn", "provider": "mullvad"}},
         secrets=("openvpn-user", "openvpn-password"),
+    ),
+    "openvpn-custom": Demand(
+        config={**PUBLIC, "nexus:vpn": {"type": "openvpn", "provider": "custom"}},
+        secrets=("openvpn-config",),
+        optional=("openvpn-user", "openvpn-password"),
     ),
     "webhook": Demand(
         config={**PUBLIC, "nexus:monitoring": {"receiver": {"type": "webhook"}}}, secrets=("alert-webhook-url",)
@@ -537,6 +650,81 @@ class TestSecretSettings:
             road = settings.load("test")[1]
             assert road.get(settings.WIREGUARD_PRESHARED_KEY) is None
 
+    @pytest.mark.parametrize(
+        ("demand", "key", "value", "said"),
+        [
+            ("wireguard", "wireguard-private-key", "canary", "is no WireGuard key: 44 characters of base64"),
+            ("wireguard", "wireguard-private-key", "x" * 44, "is no WireGuard key"),
+            ("wireguard", "wireguard-preshared-key", "canary", "is no WireGuard key"),
+            ("openvpn-custom", "openvpn-config", "remote canary 1194", "line 1: remote must be an IPv4 address"),
+        ],
+    )
+    def test_one_that_is_of_no_use_is_refused(self, demand: str, key: str, value: str, said: str) -> None:
+        secrets = {**given(*DEMANDS[demand].secrets), f"nexus:{key}": value}
+        (line,) = refusal(Choice(config=DEMANDS[demand].config, secrets=secrets))
+        assert line.startswith(f"nexus:{key}: {said}")
+
+    @pytest.mark.parametrize("alone", ["openvpn-user", "openvpn-password"])
+    def test_a_user_and_a_password_go_together(self, alone: str) -> None:
+        choice = Choice(config=DEMANDS["openvpn-custom"].config, secrets=given("openvpn-config", alone))
+        (line,) = refusal(choice)
+        assert line.startswith("nexus:openvpn-")
+        assert not line.startswith(f"nexus:{alone}: ")
+
+    def test_a_configuration_that_asks_for_a_user_needs_one(self) -> None:
+        config = "remote 198.51.100.7 1194\nauth-user-pass"
+        secrets = {**given(), "nexus:openvpn-config": config}
+        lines = refusal(Choice(config=DEMANDS["openvpn-custom"].config, secrets=secrets))
+        assert [line.partition(": ")[0] for line in lines] == ["nexus:openvpn-user", "nexus:openvpn-password"]
+
+    def test_what_is_still_encrypted_is_not_judged(self) -> None:
+        secrets = {**given(), "nexus:wireguard-private-key": json.dumps({"secure": "v1:canary"})}
+        with configuration({"nexus:vpn": MULLVAD}, secrets):
+            assert settings.load("test")
+
+
+class TestTemplates:
+    @pytest.mark.parametrize("stack", ["prod", "staging"])
+    def test_all_that_is_the_owners_is_named_at_once(self, stack: str) -> None:
+        config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+        lines = refusal(Choice(config=config, secrets={}))
+        assert [line.partition(": ")[0] for line in lines] == [
+            "nexus:edge.domain",
+            *["nexus:storage.data", "nexus:vpn.provider", "nexus:vpn.addresses"],
+            *["nexus:tls-certificate", "nexus:tls-key", "nexus:wireguard-private-key", "nexus:alert-webhook-url"],
+        ]
+        assert all("is still the template's CHANGE-ME: write your own, such as " in line for line in lines[:4])
+        assert "such as media.example.org. Apps answer at <app>.<domain>." in lines[0]
+
+    def test_a_placeholder_may_be_a_part_of_a_value(self) -> None:
+        (line,) = refusal(on("edge", {"domain": "CHANGE-ME.example.org"}))
+        assert line.startswith("nexus:edge.domain: is still the template's CHANGE-ME")
+
+    def test_one_of_a_kind_or_a_list_is_refused_too(self) -> None:
+        kinds: tuple[dict[str, Json], ...] = ({"type": "CHANGE-ME"}, {**MULLVAD, "countries": ["CHANGE-ME"]})
+        for vpn in kinds:
+            lines = refusal(Choice(config={"nexus:vpn": vpn}, secrets=given("wireguard-private-key")))
+            assert lines[-1].startswith("nexus:vpn.")
+            assert "CHANGE-ME" in lines[-1]
+
+    def test_other_mistakes_are_named_beside_them(self) -> None:
+        lines = refusal(on("edge", {"domain": "CHANGE-ME", "http-port": 0}))
+        assert [line.partition(": ")[0] for line in lines] == ["nexus:edge.http-port", "nexus:edge.domain"]
+
+    def test_examples_may_stand_in(self) -> None:
+        given = {"nexus:edge": '{"domain": "CHANGE-ME", "http-port": 8080}', "pulumi:tags": {"a": "CHANGE-ME"}}
+        assert settings.filled(given) == {
+            "nexus:edge": {"domain": "media.example.org", "http-port": 8080},
+            "pulumi:tags": {"a": "CHANGE-ME"},
+        }
+
+    @pytest.mark.parametrize("section", [settings.Settings, *settings._Section.__subclasses__()])
+    def test_each_example_is_good(self, section: type[pydantic.BaseModel]) -> None:
+        for name, info in section.model_fields.items():
+            for example in info.examples or ():
+                alone = pydantic.create_model("Alone", **{name: (info.annotation, info)})  # type: ignore[call-overload]
+                assert alone.model_validate({info.alias or name: example})
+
 
 class TestSources:
     def test_what_the_engine_hands_over_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +790,7 @@ class TestGoodSettings:
         chosen = load(
             Choice(
                 config={
-                    "nexus:vpn": {**CUSTOM, "addresses": "10.64.0.2/32"},
+                    "nexus:vpn": {**CUSTOM, "addresses": " 10.64.0.2, 10.64.0.3/24"},
                     "nexus:storage": {"data": "/srv/media", "min-free-gb": 7},
                     "nexus:networks": {"pool": "10.77.0.0/16"},
                     "nexus:docker": {"host": "ssh://nexus@media.lan", "socket-gid": 121},
@@ -619,7 +807,7 @@ class TestGoodSettings:
         assert chosen.vpn == settings.WireGuardVpn(
             type="wireguard",
             provider="custom",
-            addresses="10.64.0.2/32",
+            addresses="10.64.0.2/32,10.64.0.3/24",
             endpoint_ip=ipaddress.IPv4Address("198.51.100.7"),
             endpoint_port=51820,
             public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
@@ -724,14 +912,13 @@ class TestFiles:
             assert entry["default"] == {}, "left out, it has its safe default"
 
     def test_there_is_a_stack_file_for_development_and_one_for_production(self) -> None:
-        assert {"Pulumi.dev.yaml", "Pulumi.prod.yaml"} <= {path.name for path in STACK_FILES}
+        assert {"Pulumi.dev.yaml", "Pulumi.staging.yaml", "Pulumi.prod.yaml"} <= {path.name for path in STACK_FILES}
 
     @pytest.mark.parametrize("path", STACK_FILES, ids=lambda path: path.name)
     def test_each_stack_file_is_good(self, path: Path) -> None:
-        content = yaml.safe_load(path.read_text())
         # The salt of the one who committed it would make everyone else's passphrase wrong.
-        assert content.keys() == {"config"}
-        config = content["config"]
+        assert yaml.safe_load(path.read_text()).keys() == {"config"}
+        config = stack_file(path.name.removeprefix("Pulumi.").removesuffix(".yaml"))
         chosen = settings.parse({key.removeprefix("nexus:"): value for key, value in config.items()}, "-")
         wanted = [secret.key for secret in settings.required_secrets(chosen)]
         assert load(Choice(config=config, secrets=given(*wanted))) == chosen

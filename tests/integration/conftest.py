@@ -34,12 +34,15 @@ ORDER: Final = (
     "test_edge",
     "test_storage",
     "test_downloads",
+    "test_rider",
     "test_monitoring",
     "test_bad_input",
     "test_alerts",
     "test_two_stacks",
     "test_recovery",
+    "test_changes",
     "test_ssh",
+    "test_vpn_choices",
 )
 """Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
 

@@ -122,7 +122,8 @@ import json, sys, urllib.error, urllib.request
 answers = []
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 for item in json.loads(sys.argv[1]):
-    request = urllib.request.Request(item["url"], method=item.get("method", "GET"), headers=item.get("headers", {}))
+    body = item["body"].encode() if item["body"] else None
+    request = urllib.request.Request(item["url"], body, item["headers"], method=item["method"])
     try:
         with opener.open(request, timeout=10) as answer:
             answers.append([answer.status, answer.read().decode(errors="replace")])
@@ -146,10 +147,15 @@ class Answer:
 
 
 def fetch(
-    stack: Stack, target: Container, *urls: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    stack: Stack,
+    target: Container,
+    *urls: str,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: str = "",
 ) -> list[Answer]:
     """Asks URLs from inside a container's network namespace."""
-    items = [{"url": url, "method": method, "headers": dict(headers or {})} for url in urls]
+    items = [{"url": url, "method": method, "headers": dict(headers or {}), "body": body} for url in urls]
     answers = probe(stack, target, FETCH, items)
     assert isinstance(answers, list)
     return [Answer(status=status, body=body) for status, body in answers]
@@ -158,7 +164,8 @@ def fetch(
 _OUTSIDE: Final = """
 import json, socket, sys, threading
 
-PORT = json.loads(sys.argv[1])
+# With one address of several, what it answers comes from there.
+ADDRESS, PORT = json.loads(sys.argv[1])
 
 def note(protocol, source, data):
     print(json.dumps([protocol, source, data.decode(errors="replace")]), flush=True)
@@ -181,13 +188,15 @@ def serve(connection, source):
 
 def datagrams():
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind(("0.0.0.0", PORT))
+    listener.bind((ADDRESS, PORT))
     print("ready", flush=True)
     while True:
-        data, (source, _) = listener.recvfrom(65536)
+        data, (source, port) = listener.recvfrom(65536)
         note("udp", source, data)
+        # An answer makes a flow an established one for the firewalls between.
+        listener.sendto(b"heard", (source, port))
 
-listener = socket.create_server(("0.0.0.0", PORT), backlog=64)
+listener = socket.create_server((ADDRESS, PORT), backlog=64)
 threading.Thread(target=datagrams, daemon=True).start()
 while True:
     connection, (source, _) = listener.accept()
@@ -196,10 +205,9 @@ while True:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outside:
-    """A server on a Docker network that the stack knows nothing of: it stands for the internet."""
+class Listener:
+    """A server that the stack knows nothing of: it stands for the internet."""
 
-    network: Network
     container: Container
     address: str
     port: int
@@ -214,15 +222,37 @@ class Outside:
         return {source for _, source, text in self.seen() if token in text}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outside(Listener):
+    """A listener on a Docker network of its own."""
+
+    network: Network
+
+
+@contextmanager
+def listening(
+    stack: Stack,
+    port: int,
+    address: str = "0.0.0.0",
+    *,
+    network: str | None = None,
+    network_mode: str | None = None,
+) -> Iterator[Container]:
+    """The container of a listener that answers, for as long as it is needed."""
+    started = launch(stack, _OUTSIDE, [address, port], network=network, network_mode=network_mode)
+    with container_removed(started) as container:
+        wait_for(lambda: b"ready" in container.logs() or None, 30, "the outside listener")
+        container.reload()
+        yield container
+
+
 @contextmanager
 def outside(stack: Stack, port: int = 7070) -> Iterator[Outside]:
     """An `Outside` for as long as it is needed."""
     name = stack.physical("outside")
     network = stack.client.networks.create(name, driver="bridge", labels={LABEL: stack.name})
     try:
-        with container_removed(launch(stack, _OUTSIDE, port, network=name)) as container:
-            wait_for(lambda: b"ready" in container.logs() or None, 30, "the outside listener")
-            container.reload()
+        with listening(stack, port, network=name) as container:
             address: str = container.attrs["NetworkSettings"]["Networks"][name]["IPAddress"]
             yield Outside(network=network, container=container, address=address, port=port)
     finally:

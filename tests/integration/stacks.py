@@ -144,7 +144,8 @@ class Stack:
 
     @property
     def domain(self) -> str:
-        return f"{self.name}.localhost"
+        edge = self.more.get("nexus:edge")
+        return str(edge["domain"]) if isinstance(edge, Mapping) else f"{self.name}.localhost"
 
     @property
     def file(self) -> Path:

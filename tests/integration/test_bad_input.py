@@ -70,7 +70,7 @@ MISTAKES: Final = (
     ),
     Mistake(
         name="secret missing for a real provider",
-        changes={"nexus:vpn": {"type": "wireguard", "provider": "mullvad"}},
+        changes={"nexus:vpn": {"type": "wireguard", "provider": "mullvad", "addresses": "10.64.0.2/32"}},
         says=("nexus:wireguard-private-key: missing", "config set --secret nexus:wireguard-private-key"),
     ),
     Mistake(

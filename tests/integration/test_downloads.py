@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +16,17 @@ from urllib.parse import quote, urlencode
 import pytest
 from docker.models.containers import Container
 
-from components.downloads import PEER_PORT
+from components.downloads import PEER_PORT, WEBUI_PORT
 from components.secrets import ADMIN_USER
 from tests.integration.edge import Reply, ask
-from tests.integration.probes import Outside, container_removed, finish, launch, outside, probe
+from tests.integration.probes import Listener, container_removed, finish, launch, outside, probe
 from tests.integration.stacks import Stack, health_of, not_healthy, succeeded, wait_for
 
 pytestmark = pytest.mark.integration
 
-RECOVERY: Final = 90.0
-"""Seconds within which the tunnel is back by itself."""
+RECOVERY: Final = 240.0
+"""Seconds within which the tunnel is back by itself. gluetun looks each minute, tries for two more before it takes
+the tunnel for dead, and waits 15 s after a first crash (healthcheck/checker.go, vpn/loop.go)."""
 TOKENS: Final = (f"attempt-{number}" for number in itertools.count(1))
 
 TRY: Final = """
@@ -56,6 +58,10 @@ def udp(name, prepare, target=None):
 
 udp("udp", lambda connection: None)
 udp("dns", lambda connection: None, ("203.0.113.53", 53))
+for gateway in asked["gateways"]:
+    udp(f"udp to the host at {gateway}", lambda connection: None, (gateway, port))
+# Docker's resolver, which asks from the host.
+udp("udp to the resolver", lambda connection: None, ("127.0.0.11", 53))
 tcp("tcp", lambda connection: None)
 # What the kernel's routes alone would let out: from an interface's own address, and tied to the interface.
 for interface in asked["interfaces"]:
@@ -129,18 +135,58 @@ sender.send(b"\\xff" * 6 + sender.getsockname()[4] + b"\\x08\\x00" + ip + udp)
 print(json.dumps("sent"))
 """
 
-DELETE_LINK: Final = """
+LINK: Final = """
 import json, os, socket, struct, sys
-RTM_DELLINK, NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 17, 1, 4, 2
-index = socket.if_nametoindex(json.loads(sys.argv[1]))
-body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0)
+RTM_NEWLINK, RTM_DELLINK, NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR, IFF_UP = 16, 17, 1, 4, 2, 1
+name, what = json.loads(sys.argv[1])
+request = {"delete": RTM_DELLINK, "down": RTM_NEWLINK}[what]
+body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, IFF_UP if what == "down" else 0)
 with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
-    kernel.send(struct.pack("=IHHII", 16 + len(body), RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0) + body)
+    kernel.send(struct.pack("=IHHII", 16 + len(body), request, NLM_F_REQUEST | NLM_F_ACK, 1, 0) + body)
     answer = kernel.recv(65535)
 kind, error = struct.unpack("=H", answer[4:6])[0], struct.unpack("=i", answer[16:20])[0]
 if kind != NLMSG_ERROR or error:
     sys.exit(f"the kernel refused: {os.strerror(-error)}")
-print(json.dumps("deleted"))
+print(json.dumps("done"))
+"""
+
+FLOW: Final = """
+import json, socket, sys, time
+asked = json.loads(sys.argv[1])
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
+    connection.settimeout(10)
+    connection.connect((asked["address"], asked["port"]))
+    connection.send(asked["token"].encode())
+    connection.recv(64)
+    print("established", flush=True)
+    refused, deadline = 0, time.monotonic() + asked["seconds"]
+    while time.monotonic() < deadline:
+        try:
+            connection.send(asked["token"].encode())
+        except OSError:
+            refused += 1
+        time.sleep(0.05)
+print(json.dumps(refused))
+"""
+
+
+GUESS: Final = """
+import http.client, json, ssl, sys, urllib.parse
+asked = json.loads(sys.argv[1])
+statuses = []
+for number, forwarded in enumerate(asked["forwarded"]):
+    place = (asked["address"], asked["port"])
+    if asked["tls"]:
+        connection = http.client.HTTPSConnection(*place, timeout=10, context=ssl._create_unverified_context())
+    else:
+        connection = http.client.HTTPConnection(*place, timeout=10)
+    body = urllib.parse.urlencode({"username": asked["user"], "password": f"guess {number}"})
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-For": forwarded}
+    if asked["tls"]:
+        headers["Host"] = asked["host"]
+    connection.request("POST", "/api/v2/auth/login", body, headers)
+    statuses.append(connection.getresponse().status)
+print(json.dumps(statuses))
 """
 
 
@@ -158,10 +204,14 @@ class Packets:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The downloader, its VPN container, the peer, and the outside that the peer alone can reach."""
+    """The downloader, its VPN container, and an outside that knows by what way it is reached."""
 
     stack: Stack
-    far: Outside
+    far: Listener
+    source: str
+    """The address that the outside sees of what has come through the tunnel."""
+    endpoint: tuple[str, int]
+    """Address and UDP port that the tunnel's own packets go to."""
 
     @property
     def vpn(self) -> Container:
@@ -172,15 +222,12 @@ class Place:
         return self.stack.container("vpn-peer")
 
     @property
-    def peer_outside(self) -> str:
-        """The peer's address on the outside network."""
-        networks = self.peer.attrs["NetworkSettings"]["Networks"]
-        return str(networks[self.stack.physical("outside")]["IPAddress"])
-
-    @property
-    def endpoint(self) -> str:
-        """The peer's address on the tunnel network."""
-        return str(self.peer.attrs["NetworkSettings"]["Networks"][self.stack.physical("tunnel")]["IPAddress"])
+    def gateways(self) -> list[str]:
+        """The host's addresses on the VPN container's networks."""
+        names = [self.stack.physical(name) for name in ("apps", "tunnel")]
+        found = [one.attrs["IPAM"]["Config"][0]["Gateway"] for one in self.stack.client.networks.list(names=names)]
+        assert len(found) == len(names)
+        return found
 
     @property
     def apps_subnet(self) -> ipaddress.IPv4Network:
@@ -195,10 +242,11 @@ class Place:
 
     def attempt(self, *, everything: bool = False) -> tuple[str, Mapping[str, str]]:
         """Tries to reach the outside from the downloader's namespace: the token that was sent, and what came of it.
-        `everything`: also around the tunnel, by each of the VPN container's own interfaces."""
+        `everything`: also around the tunnel, by each of the VPN container's own interfaces and by the host."""
         token = f"{next(TOKENS)}-{time.time_ns()}"
         own = [item for item in self.interfaces() if item["name"].startswith("eth")] if everything else []
         asked = {"address": self.far.address, "port": self.far.port, "token": token, "timeout": 2, "interfaces": own}
+        asked["gateways"] = self.gateways if everything else []
         outcomes = probe(self.stack, self.stack.container("qbittorrent"), TRY, asked)
         assert isinstance(outcomes, dict)
         return token, outcomes
@@ -206,7 +254,7 @@ class Place:
     def through(self) -> bool:
         """Whether a connection from the downloader arrives outside, from the peer."""
         token, outcomes = self.attempt()
-        return outcomes["tcp"] == "sent" and self.far.sources(token) == {self.peer_outside}
+        return outcomes["tcp"] == "sent" and self.far.sources(token) == {self.source}
 
     @contextmanager
     def watched(self) -> Iterator[list[Packets]]:
@@ -234,8 +282,12 @@ class Place:
         ]
 
     def tunnelled(self, item: Packets) -> bool:
-        """Whether it is UDP to the VPN endpoint."""
-        return (item.family, item.protocol, item.target, item.port) == ("ip", 17, self.endpoint, PEER_PORT)
+        """Whether it is UDP to the VPN's endpoint; or ICMP to it: the kernel answers so what still comes from there
+        while nothing listens, between a crash and the next try."""
+        return (item.family, item.target) == ("ip", self.endpoint[0]) and (item.protocol, item.port) in (
+            (17, self.endpoint[1]),
+            (1, 0),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +296,14 @@ def place(stack: Stack) -> Iterator[Place]:
         peer = stack.container("vpn-peer")
         far.network.connect(peer)
         try:
-            made = Place(stack=stack, far=far)
+            peer.reload()
+            address = {name: str(one["IPAddress"]) for name, one in peer.attrs["NetworkSettings"]["Networks"].items()}
+            made = Place(
+                stack=stack,
+                far=far,
+                source=address[stack.physical("outside")],
+                endpoint=(address[stack.physical("tunnel")], PEER_PORT),
+            )
             wait_for(made.through, RECOVERY, "the tunnel")
             yield made
         finally:
@@ -294,6 +353,36 @@ def test_the_page_takes_the_generated_password_and_no_other(stack: Stack, page: 
         assert page.get("/api/v2/app/version", refused).status == 403
 
 
+@pytest.mark.parametrize(
+    ("network", "where", "port", "tls"),
+    [("edge", "traefik", 8443, True), ("apps", "vpn", WEBUI_PORT, False)],
+    ids=["at the edge", "as Sonarr asks"],
+)
+def test_wrong_passwords_lock_out_who_gave_them_and_nobody_else(
+    stack: Stack, page: WebUi, network: str, where: str, port: int, tls: bool
+) -> None:
+    """Five of them ban an address for an hour. It is the client's own, whatever the client says that it is."""
+    edge = stack.container("traefik").attrs["NetworkSettings"]["Networks"][stack.physical("edge")]
+    name = f"qbittorrent.{stack.domain}:{stack.https_port}"
+    # As this machine's own requests look at the edge, and of nobody.
+    forged = [edge["Gateway"], *(f"203.0.113.{number}" for number in range(5)), "127.0.0.1"]
+    asked = {"address": where, "port": port, "tls": tls, "host": name, "user": ADMIN_USER, "forwarded": forged}
+    with container_removed(launch(stack, GUESS, asked, network=stack.physical(network))) as guesser:
+        statuses = finish(guesser)
+    assert isinstance(statuses, list)
+    assert statuses[0] != 403
+    assert statuses[-2:] == [403, 403], "a forged address let it go on guessing"
+    assert page.sign_in(stack.output("admin-password")), "another one is locked out"
+
+
+def test_the_cookie_is_secure_behind_the_edge(stack: Stack, page: WebUi, cookie: str) -> None:
+    found = re.match(r"v(\d+)\.(\d+)", page.get("/api/v2/app/version", cookie).body)
+    assert found
+    reply = page.post("/api/v2/auth/login", {"username": ADMIN_USER, "password": stack.output("admin-password")})
+    # Before 5.1 qBittorrent set the flag only where it spoke TLS itself.
+    assert ("secure" in reply.headers["set-cookie"].lower()) is ((int(found[1]), int(found[2])) >= (5, 1))
+
+
 def test_the_downloader_is_bound_to_the_tunnel(page: WebUi, cookie: str) -> None:
     preferences = page.get("/api/v2/app/preferences", cookie).json()
     assert isinstance(preferences, dict)
@@ -303,15 +392,22 @@ def test_the_downloader_is_bound_to_the_tunnel(page: WebUi, cookie: str) -> None
 
 
 def test_traffic_arrives_from_the_peer_and_leaves_as_tunnel_packets(place: Place) -> None:
+    assert_only_the_tunnel_leads_out(place)
+
+
+def assert_only_the_tunnel_leads_out(place: Place) -> None:
+    """Tries every way out, with the tunnel up."""
     with place.watched() as packets:
         token, outcomes = place.attempt(everything=True)
         wait_for(lambda: place.far.sources(token) or None, 10, "something outside")
     assert outcomes["tcp"] == "sent"
-    assert place.far.sources(token) == {place.peer_outside}
+    assert place.far.sources(token) == {place.source}
     arrived = {text.partition(" ")[2].strip() for _, _, text in place.far.seen() if token in text}
     assert arrived == {"tcp", "udp"}, "something found a way around the tunnel"
     assert place.leaks(packets) == []
     assert any(place.tunnelled(item) for item in packets)
+    closed = ["udp to the resolver", *(f"udp to the host at {gateway}" for gateway in place.gateways)]
+    assert {outcomes[way] for way in closed} == {"[Errno 1] Operation not permitted"}, outcomes
 
 
 def test_a_planted_leak_is_seen(place: Place) -> None:
@@ -346,7 +442,7 @@ def test_a_torrents_own_traffic_arrives_from_the_peer(place: Place, page: WebUi,
     try:
         assert page.post("/api/v2/torrents/add", {"urls": magnet}, cookie).status in (200, 202)
         wait_for(lambda: place.far.sources("GET /announce") or None, 60, "qBittorrent's announcement")
-        assert place.far.sources("GET /announce") == {place.peer_outside}
+        assert place.far.sources("GET /announce") == {place.source}
     finally:
         page.post("/api/v2/torrents/delete", {"hashes": content, "deleteFiles": "true"}, cookie)
 
@@ -385,16 +481,36 @@ def test_nothing_gets_out_while_the_peer_is_away_and_it_comes_back_by_itself(pla
 def test_nothing_gets_out_without_tun0_and_it_comes_back_by_itself(place: Place) -> None:
     began = place.vpn.attrs["State"]["StartedAt"]
     with place.watched() as packets:
-        assert probe(place.stack, place.vpn, DELETE_LINK, "tun0", capabilities=("NET_ADMIN",)) == "deleted"
+        assert probe(place.stack, place.vpn, LINK, ["tun0", "delete"], capabilities=("NET_ADMIN",)) == "done"
         token, outcomes = place.attempt(everything=True)
         time.sleep(3)
     late = {text.partition(" ")[2].strip() for _, _, text in place.far.seen() if token in text}
     # The VPN container may have made its tunnel anew meanwhile; what counts is that nothing took another way.
     assert late <= {"tcp", "udp"}, outcomes
-    assert place.far.sources(token) <= {place.peer_outside}
+    assert place.far.sources(token) <= {place.source}
     assert place.leaks(packets) == []
     assert_recovers(place)
     print(f"the VPN container was {'not ' if place.vpn.attrs['State']['StartedAt'] == began else ''}restarted")
+
+
+def assert_a_flow_ends_with_tun0(place: Place) -> None:
+    """Sets tun0 down, not deleted, under a flow that is established: by default gluetun lets that go on, and the
+    kernel's next route is the one past the tunnel."""
+    token = f"flow-{next(TOKENS)}-{time.time_ns()}"
+    asked = {"address": place.far.address, "port": place.far.port, "token": token, "seconds": 8}
+    rider = place.stack.container("qbittorrent")
+    flow = launch(place.stack, FLOW, asked, network_mode=f"container:{rider.id}")
+    with container_removed(flow), place.watched() as packets:
+        wait_for(lambda: b"established" in flow.logs() or None, 30, "an established flow")
+        assert probe(place.stack, place.vpn, LINK, ["tun0", "down"], capabilities=("NET_ADMIN",)) == "done"
+        assert finish(flow) != 0, "no packet was refused, so tun0 was not down"
+    assert place.leaks(packets) == []
+    assert place.far.sources(token) == {place.source}
+
+
+def test_a_flow_that_is_established_ends_with_tun0(place: Place) -> None:
+    assert_a_flow_ends_with_tun0(place)
+    assert_recovers(place)
 
 
 def test_a_replaced_vpn_container_replaces_its_rider(place: Place) -> None:

@@ -113,6 +113,9 @@ def test_grafana_has_its_data_source_and_dashboards(stack: Stack) -> None:
     source = ask(stack, "grafana", "/api/datasources/uid/prometheus", password=password).json()
     assert isinstance(source, dict)
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
+    # /api/health says "ok" also where the plugin of the data source could not be loaded.
+    health = ask(stack, "grafana", "/api/datasources/uid/prometheus/health", password=password)
+    assert '"status":"OK"' in health.body.replace(" ", ""), health.body
     for file in DASHBOARDS:
         uid = json.loads(file.read_text(encoding="utf-8"))["uid"]
         found = ask(stack, "grafana", f"/api/dashboards/uid/{uid}", password=password)

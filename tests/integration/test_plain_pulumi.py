@@ -19,6 +19,7 @@ from typing import Final
 import docker
 import pytest
 
+from scripts.engine import VOLUME
 from tests.integration.conftest import own
 from tests.integration.stacks import (
     DOCKER_HOST,
@@ -181,9 +182,9 @@ def test_a_message_names_the_plain_command(plain: Plain) -> None:
 
 
 def test_up_is_healthy_with_nothing_else_set(plain: Plain) -> None:
-    succeeded(plain.pulumi("up", "--yes", "--skip-preview", *PACK))
+    made = succeeded(plain.pulumi("up", "--yes", "--skip-preview", *PACK))
+    assert "nexus@" in made.output, "the pack did not run"
     assert not_healthy(plain.stack.containers()) == []
-    assert "nexus@" in plain.pulumi("preview", *PACK).output, "the pack did not run"
     urls = json.loads(plain.read("stack", "output", "urls", "--json"))
     assert urls["jellyfin"] == f"https://jellyfin.localhost:{plain.stack.https_port}"
 
@@ -209,11 +210,16 @@ def test_nothing_is_left_to_change(plain: Plain) -> None:
 
 def test_destroy_says_what_is_protected_and_keeps_it(plain: Plain) -> None:
     before = plain.stack.leftovers()
-    refused = plain.pulumi("destroy", "--yes", "--skip-preview")
+    refused = plain.pulumi("destroy", "--yes")
     assert refused.process.returncode != 0
-    assert "protect" in refused.output
+    assert "cannot be deleted" in refused.output
+    assert "because it is protected" in refused.output
     assert plain.stack.leftovers() == before, "it took some of the stack down"
-    volumes = sorted(volume.name for volume in plain.stack.volumes())
+    resources = json.loads(plain.read("stack", "export"))["deployment"]["resources"]
+    protected = [one for one in resources if one.get("protect")]
+    kept = sorted(str(one["id"]) for one in protected if one["type"] == VOLUME)
     succeeded(plain.pulumi("destroy", "--yes", "--skip-preview", "--exclude-protected"))
     assert plain.stack.leftovers(volumes=False) == []
-    assert sorted(volume.name for volume in plain.stack.volumes()) == volumes != []
+    assert sorted(str(volume.name) for volume in plain.stack.volumes()) == kept != []
+    left = json.loads(plain.read("stack", "export"))["deployment"]["resources"]
+    assert [one["urn"] for one in left if one.get("protect")] == [one["urn"] for one in protected]

@@ -20,6 +20,7 @@ import yaml
 
 from components.settings import SECRET_KEYS
 from policies.rules import RULES
+from tests.components.stacks import stack_file
 from tests.integration.stacks import ROOT
 
 pytestmark = pytest.mark.integration
@@ -138,11 +139,10 @@ def test_the_platform_passes(engine: Engine, tmp_path: Path, stack: str) -> None
     """As the engine hands it to rules: with the provider's own defaults, and with what only an update will know."""
     template = ROOT / f"Pulumi.{stack}.yaml"
     before = template.read_bytes()
-    tree = yaml.safe_load(before)
     # An engine that is elsewhere: nothing is asked of it in a preview.
-    tree["config"]["nexus:docker"] = {"host": "ssh://nexus@media.invalid", "socket-gid": 998}
+    config = stack_file(stack) | {"nexus:docker": {"host": "ssh://nexus@media.invalid", "socket-gid": 998}}
     file = tmp_path / f"Pulumi.{stack}.yaml"
-    file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    file.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
     # `stack init` writes a file beside Pulumi.yaml, which must not be the checkout's.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -150,7 +150,8 @@ def test_the_platform_passes(engine: Engine, tmp_path: Path, stack: str) -> None
     engine.run(elsewhere, f"stack init {stack}")
     engine.environment.update(PULUMI_STACK=stack, PULUMI_OPTION_CONFIG_FILE=str(file))
     for secret in SECRET_KEYS:
-        engine.run(ROOT, f"config set --secret nexus:{secret.key}", SECRET)
+        value = secret.sample.format(SECRET.replace("-", ""))
+        engine.run(ROOT, f"config set --secret nexus:{secret.key}", value)
     done = policy("--preview", engine.run(ROOT, "preview --json"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"policy: stack {stack}: {len(RULES)} rules run, " in done.stdout

@@ -6,12 +6,16 @@ import json
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from components.networks import TABLE
 from tests.integration.edge import ask
 from tests.integration.stacks import ROOT, Stack, not_healthy, succeeded, wait_for
 from tests.integration.test_storage import sh
@@ -21,6 +25,8 @@ pytestmark = pytest.mark.integration
 
 MARKER: Final = "/data/media/movies/marker.txt"
 INTERRUPTED: Final = 130
+SERVICES: Final = len({name for row in TABLE for name in row.members} | {"qbittorrent"})
+"""How many services run: those of the network table, and the one without a network of its own."""
 STOP_LIMIT: Final = 180.0
 """Seconds for an interrupted engine to end: it waits for what it has begun."""
 
@@ -36,7 +42,7 @@ def other(second: Stack) -> Stack:
 def assert_whole(stack: Stack) -> None:
     """Everything healthy, nothing left over, nothing left to change."""
     assert not_healthy(stack.containers()) == []
-    assert len(stack.containers()) == 15
+    assert len(stack.containers()) == SERVICES
     assert "pending_operations" not in stack.export()
     succeeded(stack.pulumi("preview", "--refresh", "--expect-no-changes"))
 
@@ -144,6 +150,45 @@ def test_a_killed_docker_engine_is_healed(stack: Stack, other: Stack) -> None:
         assert ask(one, "qbittorrent").status == 200
 
 
+def power_lost(stack: Stack) -> None:
+    """The engine and every container end at once. Where a container outlived it, the engine would stop that one when
+    it starts, as if a person had, and leave it so."""
+    running = [int(item.attrs["State"]["Pid"]) for item in stack.client.containers.list()]
+    for process in (dockerd(), *running):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def shut_down(_stack: Stack) -> None:
+    """The engine is told to end, and stops its containers first, as at a reboot."""
+    process = dockerd()
+    os.kill(process, signal.SIGTERM)
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), STOP_LIMIT, "the engine to end")
+
+
+@pytest.mark.parametrize("trouble", [shut_down, power_lost])
+def test_the_downloader_comes_back_by_itself_after_the_docker_engine(
+    stack: Stack, trouble: Callable[[Stack], None]
+) -> None:
+    """The engine starts the containers in any order, the downloader before its VPN container too."""
+    trouble(stack)
+    subprocess.run(["scripts/docker-engine"], cwd=ROOT, check=True, timeout=120)
+    began, said = time.monotonic(), [""]
+
+    def well() -> bool:
+        left = ", ".join(not_healthy(stack.containers()))
+        if left != said[-1]:
+            said.append(left)
+            print(f"{time.monotonic() - began:4.0f} s: {left or 'all healthy'}")
+        return not left
+
+    wait_for(well, STOP_LIMIT, f"all containers to be healthy by themselves; they were {said}")
+    rider, vpn = stack.container("qbittorrent"), stack.container("vpn")
+    namespaces = [sh(item, "readlink /proc/self/ns/net") for item in (rider, vpn)]
+    assert namespaces[0] == namespaces[1]
+    assert ask(stack, "qbittorrent").status == 200
+
+
 @dataclass(frozen=True, kw_only=True)
 class Destroyed:
     """The second stack after `destroy`, and what was known of it and of its neighbour before."""
@@ -214,7 +259,7 @@ def test_ctrl_c_in_the_middle_of_up_is_healed_and_the_data_is_found(destroyed: D
     assert "interrupted: " in command.output
     assert "Traceback" not in command.output
     made = len(other.containers())
-    assert 0 < made < 15, f"{made} containers were made, so it was not in the middle"
+    assert 0 < made < SERVICES, f"{made} containers were made, so it was not in the middle"
 
     other.up()
     assert_whole(other)

@@ -351,6 +351,9 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("ports: another number", "traefik-container"): "a stack of development may publish any port from 1024 on",
     ("a row removed", "network-data"): "nobody is on it yet",
     ("mounts: the engine's socket", "cadvisor-socket-proxy-container"): "has the socket anyway, by a named exception",
+    ("mounts: the engine's socket", "guard-socket-proxy-container"): "has the socket anyway, by a named exception",
+    ("group_adds: root's", "cadvisor-socket-proxy-container"): "the socket may be group 0's, by a named exception",
+    ("group_adds: root's", "guard-socket-proxy-container"): "the socket may be group 0's, by a named exception",
 }
 
 

@@ -697,7 +697,7 @@ def test_the_platform_passes_where_it_may(choice: str, preview: bool) -> None:
 def test_the_whole_peer_is_named() -> None:
     report = judged(declared("dev", name="prod"))
     found = {one.resource.name for one in report.violations if one.resource and one.rule == "no-embedded-vpn-peer"}
-    assert found == {"image-wireguard", "vpn-peer-container", "vpn-container"}
+    assert found == {"vpn-peer-container", "vpn-container"}
 
 
 def test_the_stacks_of_the_lab_are_refused_as_production() -> None:

@@ -54,7 +54,8 @@ def test_a_swarm_service_publishes_nothing() -> None:
 @pytest.mark.parametrize(
     ("port", "stack", "found"),
     [
-        ({"external": 8443}, "prod", {"published-ports"}),
+        ({"external": 8443}, "prod", set()),
+        ({"external": 1023}, "prod", {"published-ports"}),
         ({"external": 22}, "dev", {"published-ports"}),
         ({"external": 8443}, "dev", set()),
         ({"external": "443"}, "prod", set()),

@@ -691,6 +691,8 @@ def test_what_is_not_scraped_says_so() -> None:
         "vpn-peer-container",
         "cadvisor-socket-proxy-container",
         "firewall-container",
+        "guard-container",
+        "guard-socket-proxy-container",
     }
 
 

@@ -919,6 +919,27 @@ def test_a_proxy_lets_nothing_pass_that_writes(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "passes"),
+    [
+        ("-allowPOST=/containers/nexus-dev-qbittorrent/start", True),
+        (r"-allowPOST=/containers/nexus-a\.b-qbittorrent/start", True),
+        ("-allowPOST=/containers/nexus-dev-qbittorrent/(start|restart)", False),
+        ("-allowPOST=/containers/nexus-dev-qbittorrent/restart", False),
+        ("-allowPOST=/containers/.*/start", False),
+        ("-allowPOST=/containers/nexus.dev/start", False),
+        # A start could bring a new HostConfig along there.
+        (r"-allowPOST=/v1\.[0-9]+/containers/nexus-dev-qbittorrent/start", False),
+        ("-allowPUT=/containers/nexus-dev-qbittorrent/start", False),
+        ("-allowPOST=/containers/create", False),
+    ],
+)
+def test_the_guards_proxy_may_start_one_container(option: str, passes: bool) -> None:
+    guard = "guard-socket-proxy-container"
+    assert (rules_of(judge(proxy(command=[option]), name=guard)) == set()) is passes
+    assert rules_of(judge(proxy(command=[option]), name=PROXY)) == {GRANTS}
+
+
+@pytest.mark.parametrize(
     "variable",
     [
         "POST=1",

@@ -79,13 +79,9 @@ def test_an_old_engine_is_a_warning() -> None:
     assert findings["Docker Engine"].status == "ok"
 
 
-CONTAINERD = replace(ENGINE, storage_driver="overlayfs", containerd_images=True)
-
-
 @pytest.mark.parametrize(
     ("engine", "what", "says"),
     [
-        (CONTAINERD, "storage driver", "the alert ContainerRestarting never fires"),
         (replace(ENGINE, rootless=True), "rootless engine", "ports below 1024"),
         (replace(ENGINE, limits=False), "cgroup", "cannot limit memory"),
         (replace(ENGINE, desktop=True), "Docker Desktop", "not tried"),
@@ -96,6 +92,13 @@ def test_what_an_engine_cannot_do_is_a_warning(engine: host.Engine, what: str, s
     findings = [one for one in doctor.about_host(settings(docker={}), facts) if one.status != "ok"]
     assert [(one.status, one.what) for one in findings if one.what != "WireGuard"] == [("warn", what)]
     assert says in by_name(findings)[what].detail
+
+
+def test_where_images_lie_in_containerd_what_is_lost_is_said() -> None:
+    facts = replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True))
+    found = by_name(list(doctor.about_host(settings(docker={}), facts)))["storage driver"]
+    assert found.status == "ok"
+    assert "not Prometheus's own" in found.detail
 
 
 def test_of_an_engine_in_a_machine_of_its_own_nothing_local_is_said() -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,7 +19,7 @@ from scripts.dockerhost import Container, Named, Scene, container_of
 from scripts.engine import CONTAINER, NETWORK, VOLUME, Engine, Operation, Resource, State
 from scripts.heal import Lock, Plan, lock_verdict, plan
 
-EARLY, LATE = "2026-01-01T10:00:00.000000001Z", "2026-01-01T11:00:00.5Z"
+EARLY, LATE = datetime(2026, 1, 1, 10, tzinfo=UTC), datetime(2026, 1, 1, 11, tzinfo=UTC)
 
 
 def lock(pid: int = 42, host: str = "here", since: str = "2026-01-01T10:00:00.123456789Z") -> Lock:
@@ -63,7 +64,7 @@ def state(*containers: str, networks: tuple[str, ...] = (), volumes: tuple[str, 
     )
 
 
-def box(identity: str, **facts: str | None) -> Container:
+def box(identity: str, **facts: str | int | datetime | None) -> Container:
     return Container(id=identity, name=f"nexus-dev-{identity}", **{"started_at": EARLY, **facts})  # type: ignore[arg-type]
 
 
@@ -125,6 +126,14 @@ def test_a_seed_that_ended_has_done_its_work() -> None:
     assert plan(state("seed"), Scene(containers=(seed,))) == Plan()
 
 
+def test_a_seed_that_failed_runs_again() -> None:
+    seed = box("seed", status="exited", role="seed", exit_code=1)
+    todo = plan(state("seed"), Scene(containers=(seed,)))
+    assert todo == Plan(remove_containers=(seed,), refresh=("container nexus-dev-seed had ended with status 1",))
+    # Another state's is not ours to remove.
+    assert plan(State(), Scene(containers=(seed,))) == Plan(strangers=(seed.name,))
+
+
 def test_a_container_whose_creation_failed_is_left_to_the_engine() -> None:
     assert plan(state("a"), Scene(containers=(box("a", status="created"),))) == Plan()
 
@@ -173,7 +182,7 @@ def test_a_container_is_read_from_its_inspection() -> None:
     details: dict[str, dict[str, object]] = {
         "Id": "abc",  # type: ignore[dict-item]
         "Name": "/nexus-dev-rider",  # type: ignore[dict-item]
-        "State": {"Status": "running", "StartedAt": EARLY, "Health": {"Status": "unhealthy"}},
+        "State": {"Status": "running", "StartedAt": "2026-01-01T10:00:00Z", "Health": {"Status": "unhealthy"}},
         "Config": {"Labels": {"nexus.role": "service"}},
         "HostConfig": {"NetworkMode": "container:def"},
     }
@@ -183,6 +192,26 @@ def test_a_container_is_read_from_its_inspection() -> None:
     )
     assert found == expected
     assert not found.well
+    ended = container_of({**details, "State": {"Status": "exited", "ExitCode": 3}})
+    assert (ended.status, ended.exit_code) == ("exited", 3)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        pytest.param("2026-01-01T10:00:15Z", "2026-01-01T10:00:15.1Z", id="without a fraction"),
+        pytest.param("2026-01-01T10:00:15.09Z", "2026-01-01T10:00:15.100000001Z", id="of nine digits"),
+        pytest.param("0001-01-01T00:00:00Z", "2026-01-01T10:00:15Z", id="never"),
+    ],
+)
+def test_start_times_are_compared_as_times(earlier: str, later: str) -> None:
+    """The engine writes RFC 3339 without zeros at the end: "…15Z" comes after "…15.1Z" as text."""
+
+    def started(at: str) -> Container:
+        state: dict[str, object] = {"Status": "running", "StartedAt": at}
+        return container_of({"Id": "", "Name": "", "State": state, "Config": {}, "HostConfig": {}})  # type: ignore[dict-item]
+
+    assert started(earlier).started_at < started(later).started_at
 
 
 @pytest.fixture

@@ -147,6 +147,18 @@ class TestStackFiles:
         proxy = next(one for one in found.resources if one.name == "cadvisor-socket-proxy-container")
         assert proxy.props["groupAdds"] == [str(declared.SOCKET_GID)]
 
+    @pytest.mark.parametrize("stack", ["prod", "staging"])
+    def test_a_template_is_judged_with_examples_and_says_so(
+        self, capsys: pytest.CaptureFixture[str], stack: str
+    ) -> None:
+        assert policy.main(["--stack", stack]) == 0
+        told = capsys.readouterr()
+        assert f"policy: stack {stack}: {len(RULES)} rules run, " in told.out
+        assert (
+            f"Pulumi.{stack}.yaml: is a template; judged with examples in place of CHANGE-ME in nexus:edge.domain, "
+            "nexus:storage.data, nexus:vpn.provider, nexus:vpn.addresses\n"
+        ) in told.err
+
     def test_a_stack_without_a_file(self) -> None:
         with pytest.raises(UserError, match="there is no such stack file"):
             policy.main(["--stack", "nosuch"])
@@ -162,7 +174,8 @@ class TestStackFiles:
         assert told[at + 1].startswith(
             "    Container cadvisor-socket-proxy-container: mounts[0].source is a container "
         )
-        assert told[at + 2].startswith("    what to do: Remove the bind")
+        assert told[at + 2].startswith("    Container guard-socket-proxy-container: mounts[0].source is a container ")
+        assert told[at + 3].startswith("    what to do: Remove the bind")
         assert re.search(r" [1-9]\d* violations?, ", text.splitlines()[-1])
 
     def test_a_mistake_in_the_configuration_is_a_message(
@@ -204,9 +217,11 @@ class TestExceptions:
     def test_one_that_holds_passes_and_is_listed(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with_exceptions(monkeypatch, tmp_path, f"{self.PROXY} {TODAY}", f"no-engine-socket other {TODAY}")
+        guard = "no-engine-socket guard-socket-proxy-container"
+        wanted = (f"{one} {TODAY}" for one in (self.PROXY, guard, "no-engine-socket other"))
+        with_exceptions(monkeypatch, tmp_path, *wanted)
         _, text = run(capsys)
-        (used,) = lines_of(text, "exceptions in use")
+        (used,) = (line for line in lines_of(text, "exceptions in use") if self.PROXY.split()[1] in line)
         cells = [
             self.PROXY.replace(" ", "  "),
             "mounts[0].source",
