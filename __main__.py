@@ -5,6 +5,7 @@ import pulumi_docker as docker
 import pulumi_random as random
 
 from components import host, settings
+from components.errors import PlatformError
 from components.platform import Platform
 
 stack = pulumi.get_stack()
@@ -14,7 +15,7 @@ if problems := host.problems(chosen, host.gather(chosen, stack)):
 providers = [docker.Provider("docker", host=chosen.docker.host), random.Provider("random")]
 try:
     platform = Platform(chosen, secrets, pulumi.ResourceOptions(providers=providers))
-except ValueError as error:  # an image lock, a host fact or the network table: the message says which and what to do
+except PlatformError as error:  # its message says what is wrong and what to do
     raise settings.SettingsError(str(error)) from error
 for name, value in platform.outputs.items():
     pulumi.export(name, value)

@@ -11,6 +11,7 @@ from typing import Final
 import pulumi
 import yaml
 
+from components.errors import PlatformError
 from components.networks import may_talk
 from components.secrets import SecretBundle
 from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
@@ -61,17 +62,22 @@ def static_configuration(settings: EdgeSettings) -> str:
 def routes(settings: EdgeSettings, services: Sequence[Service]) -> str:
     """One router and one backend for each service with a web page.
 
-    Raises ValueError where the network table keeps Traefik from one of them.
+    Raises PlatformError where the network table keeps Traefik from one of them, or two of them ask for one name.
     """
     routers: dict[str, object] = {}
     backends: dict[str, object] = {}
+    served: dict[str, str] = {}
     for service in services:
         web = service.args.web
         if web is None:
             continue
         if not may_talk(NAME, service.address):
-            raise ValueError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} has a web page but shares no network with {NAME}"
+            )
+        if (other := served.setdefault(web.host, service.name)) != service.name:
+            raise PlatformError(
+                f"{service.name} and {other} both ask for the host name {web.host}: change one of their `Web(host=…)`"
             )
         routers[service.name] = {
             "rule": _rule(settings, web),

@@ -11,6 +11,7 @@ import http.client
 import ipaddress
 import json
 import os
+import shlex
 import shutil
 import socket
 import stat
@@ -19,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from components.errors import PlatformError
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -32,7 +35,7 @@ _TIMEOUT: Final = 10.0
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class HostError(ValueError):
+class HostError(PlatformError):
     """A fact of the host that the program cannot do without is not to be had: the message says what to do."""
 
 
@@ -91,6 +94,8 @@ class HostFacts:
     """Free where the engine keeps its data; None where that cannot be told."""
     data_is_directory: bool | None = None
     """Whether the path of `nexus:storage.data` is a directory; None where none is set."""
+    data_owner: tuple[int, int] | None = None
+    """User and group of that directory; None where that is not what containers see."""
     listeners: tuple[Listener, ...] = ()
     ranges: tuple[Range, ...] = ()
 
@@ -142,6 +147,7 @@ def gather(settings: Settings, stack: str) -> HostFacts:
         nvidia=_nvidia(engine.runtimes),
         free_bytes=_free(engine.root),
         data_is_directory=Path(settings.storage.data).is_dir() if settings.storage.data else None,
+        data_owner=None if _remapped(info) else _owner(settings),
         listeners=listeners(stack, containers, _proc("net/tcp"), _proc("net/tcp6")),
         ranges=ranges(stack, networks, _proc("net/route")),
     )
@@ -238,6 +244,16 @@ def _disk_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Iter
         yield (
             f"nexus:storage.data: {storage.data} is not a directory on this host; run `sudo install -d -o "
             f"{settings.apps.uid} -g {settings.apps.gid} {storage.data}` (the apps run as {owner})"
+        )
+
+    uid, gid = facts.data_owner or (0, 0)
+    # A directory of root's is given to the apps (components/storage.py); anybody else may still use theirs.
+    if uid != 0 and (uid, gid) != (settings.apps.uid, settings.apps.gid):
+        owner = f"{settings.apps.uid}:{settings.apps.gid}"
+        yield (
+            f"nexus:storage.data: {storage.data} belongs to {uid}:{gid}, and the apps run as {owner}; run "
+            f"`{_set(facts, 'apps.uid', str(uid))}` and `{_set(facts, 'apps.gid', str(gid))}`, or hand it over with "
+            f"`sudo chown -R {owner} {shlex.quote(str(storage.data))}`"
         )
 
 
@@ -347,6 +363,20 @@ def _is_device(path: Path) -> bool:
         return stat.S_ISCHR(path.stat().st_mode)
     except OSError:
         return False
+
+
+def _owner(settings: Settings) -> tuple[int, int] | None:
+    try:
+        found = Path(settings.storage.data).stat() if settings.storage.data else None
+    except OSError:
+        return None
+    return (found.st_uid, found.st_gid) if found else None
+
+
+def _remapped(info: Mapping[str, object]) -> bool:
+    """Whether users in containers are others than those of the host: rootless, or `userns-remap`."""
+    options = " ".join(map(_text, _list(info.get("SecurityOptions"))))
+    return "name=rootless" in options or "name=userns" in options
 
 
 def _free(root: Path) -> int | None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from components.errors import PlatformError
+
 # Renovate reads the comment above each pin; depName is the reference without tag and digest.
 PINS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -71,7 +73,7 @@ _PINNED: Final = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 _REMEDY: Final = "run `make up`, which writes it anew, or remove nexus:images.lock to use the pinned images"
 
 
-class ImageLockError(ValueError):
+class ImageLockError(PlatformError):
     """The image references cannot be had from the lock: the message names the file, the key and what to do."""
 
 

@@ -15,6 +15,7 @@ import pulumi
 import yaml
 
 from components import host
+from components.errors import PlatformError
 from components.networks import may_talk
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
@@ -295,7 +296,7 @@ def grafana(
 def prometheus_configuration(services: Sequence[Service]) -> str:
     """Prometheus's configuration for these services.
 
-    Raises ValueError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises PlatformError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["localhost:9090"]}]},
@@ -304,7 +305,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
         if (metrics := service.args.metrics) is None:
             continue
         if not may_talk("prometheus", service.address):
-            raise ValueError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
+            raise PlatformError(f"components/networks.py: {service.name} has metrics but is not on monitoring")
         jobs.append(
             {
                 "job_name": service.name,
@@ -317,7 +318,7 @@ def prometheus_configuration(services: Sequence[Service]) -> str:
     probed = [service for service in services if service.args.probe]
     for service in probed:
         if not may_talk(BLACKBOX, service.address):
-            raise ValueError(
+            raise PlatformError(
                 f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
             )
     jobs.append(

@@ -14,6 +14,7 @@ from typing import Final
 import pulumi
 import pulumi_docker as docker
 
+from components.errors import PlatformError
 from components.names import LABEL_STACK, physical
 
 VPN_PEER_HOST: Final = 10
@@ -89,10 +90,10 @@ TABLE: Final = (
 
 
 def rows_of(service: str) -> tuple[Row, ...]:
-    """The networks that the table puts `service` on. Raises ValueError where it names none."""
+    """The networks that the table puts `service` on. Raises PlatformError where it names none."""
     rows = tuple(row for row in TABLE if service in row.members)
     if not rows:
-        raise ValueError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
+        raise PlatformError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
     return rows
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components import edge
+from components.errors import PlatformError
 from components.service import Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
 from tests.components.stacks import CHOICES, GOOD, add_to_table, built, declare
@@ -81,7 +82,7 @@ class TestRoutes:
 
     def test_a_service_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
             routes(("newcomer", page()))
 
     def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(
@@ -100,6 +101,10 @@ class TestRoutes:
         (router,) = routes(("sonarr", page(hidden=["/metrics", "/debug"])))["http"]["routers"].values()
         assert isinstance(router, dict)
         assert router["rule"] == "Host(`newcomer.localhost`) && !PathPrefix(`/metrics`) && !PathPrefix(`/debug`)"
+
+    def test_two_services_with_one_name_are_refused(self) -> None:
+        with pytest.raises(PlatformError, match="radarr and sonarr both ask for the host name tv"):
+            routes(("sonarr", page("tv")), ("radarr", page("tv")))
 
     def test_names_are_of_the_domain(self) -> None:
         made = routes(("sonarr", page("tv")), settings=Edge(domain="media.example.org"))
@@ -126,7 +131,7 @@ class TestRoutes:
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             edge.routes(Edge(), [Service("rider", args, site)])
 
-        with pytest.raises(ValueError, match="rider has a web page"):
+        with pytest.raises(PlatformError, match="rider has a web page"):
             declare(program)
 
 

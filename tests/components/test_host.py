@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socketserver
 import subprocess
 import sys
@@ -77,6 +78,15 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
             ("nexus:storage.min-free-gb: wants 5 GB free at /var/lib/docker, there are 3.0", "docker system df"),
         ),
         (replace(WELL, data_is_directory=False), ("nexus:storage.data: /srv/media is not a directory", "1000:1000")),
+        (
+            replace(WELL, data_owner=(33, 34)),
+            (
+                "nexus:storage.data: /srv/media belongs to 33:34, and the apps run as 1000:1000; run",
+                "nexus:apps.uid 33`",
+                "nexus:apps.gid 34`",
+                "`sudo chown -R 1000:1000 /srv/media`",
+            ),
+        ),
         (replace(WELL, listeners=(taken(80),)), ("nexus:edge.http-port: port 80 on 127.0.0.1", "container web")),
         (
             replace(WELL, listeners=(taken(443, "127.0.0.1"),)),
@@ -120,6 +130,11 @@ def test_every_problem_is_told_at_once() -> None:
 
 def test_what_cannot_be_told_is_not_judged() -> None:
     assert host.problems(settings(), replace(WELL, free_bytes=None, data_is_directory=None)) == ()
+
+
+@pytest.mark.parametrize("owner", [(1000, 1000), (0, 0), (0, 50), None])
+def test_a_tree_of_the_apps_or_of_root_is_good(owner: tuple[int, int] | None) -> None:
+    assert host.problems(settings(), replace(WELL, data_owner=owner)) == ()
 
 
 def test_of_a_remote_engine_only_the_socket_group_is_asked() -> None:
@@ -289,8 +304,12 @@ def test_gather_asks_the_engine_and_the_host(engine: Path, tmp_path: Path) -> No
     )
     assert facts.nvidia
     assert facts.data_is_directory is True
+    assert facts.data_owner == (os.getuid(), os.getgid())
     assert facts.free_bytes
     assert any(one.holder == "container nexus-other-traefik" for one in facts.listeners)
+    # Where containers see other users than the host does, its owner says nothing.
+    _Engine.answers = {**_Engine.answers, "/info": {"SecurityOptions": ["name=seccomp,profile=x", "name=rootless"]}}
+    assert host.gather(chosen, "dev").data_owner is None
     assert any(str(one.network) == "10.9.0.0/24" for one in facts.ranges)
 
 

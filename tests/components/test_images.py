@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from components import images
+from components.errors import PlatformError
 from components.images import PINS, ImageLockError, resolve
 
 REFERENCE = re.compile(
@@ -197,6 +198,6 @@ class TestLockErrors:
         assert "run `make up`" in message
         assert "nexus:images.lock" in message
 
-    def test_is_a_value_error(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="no such file"):
+    def test_is_an_error_of_the_platform(self, tmp_path: Path) -> None:
+        with pytest.raises(PlatformError, match="no such file"):
             resolve(tmp_path / "absent.json", None)

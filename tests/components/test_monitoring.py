@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components import monitoring
+from components.errors import PlatformError
 from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
 from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
 
@@ -107,13 +108,13 @@ class TestTargets:
     def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "apps", "egress")
         with pytest.raises(
-            ValueError, match=r"components/networks\.py: newcomer has metrics but is not on monitoring"
+            PlatformError, match=r"components/networks\.py: newcomer has metrics but is not on monitoring"
         ):
             jobs(newcomer=METRICS)
 
     def test_a_probe_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(ValueError, match=r"components/networks\.py: newcomer is probed but shares no network"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer is probed but shares no network"):
             jobs(newcomer=PROBE)
 
     def test_a_rider_is_probed_at_what_it_rides(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from components import networks
+from components.errors import PlatformError
 from components.networks import TABLE, VPN_PEER_HOST, may_talk, rows_of, subnets
 from tests.components.stacks import CHOICES, SOCKET_PROXY, add_to_table, built, every, service
 
@@ -157,7 +158,7 @@ class TestMayTalk:
         assert not any(may_talk("newcomer", name) for name in members())
 
     def test_a_service_that_is_not_named_gets_no_network(self) -> None:
-        with pytest.raises(ValueError, match=r"components/networks\.py: no network names 'newcomer'"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: no network names 'newcomer'"):
             rows_of("newcomer")
 
 
@@ -222,5 +223,5 @@ class TestNewcomer:
         assert attached == ["nexus-test-apps", "nexus-test-monitoring"]
 
     def test_named_in_none(self) -> None:
-        with pytest.raises(ValueError, match=r"components/networks\.py: no network names 'newcomer'"):
+        with pytest.raises(PlatformError, match=r"components/networks\.py: no network names 'newcomer'"):
             service("newcomer")
