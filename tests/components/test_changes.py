@@ -10,7 +10,7 @@ from tests.components.stacks import every
 from tests.integration.changes import ROWS, UNTRIED
 from tests.integration.test_changes import CONTAINER, NETWORK, PROVIDERS
 
-MAPS: Final = frozenset({"logOpts", "sysctls", "tmpfs"})
+MAPS: Final = frozenset({"logOpts", "options", "sysctls", "tmpfs"})
 """Inputs that are objects with keys of their own: one input each."""
 
 

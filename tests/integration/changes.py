@@ -343,8 +343,10 @@ ROWS: Final = (
             "labels.label": "nexus.changed",
             "labels.value": "changed",
             "name": renamed,
+            "options": {"com.docker.network.bridge.enable_icc": "false"},
         },
     ),
+    Row(kind="network", keys=("options",), change=given("options", None), note="gone"),
     Row(
         kind="network",
         keys=("ipamConfigs.subnet", "ipamConfigs.gateway"),
@@ -387,12 +389,21 @@ def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
 def program() -> None:
     """What Pulumi runs to have each input changed."""
     changed = bool(os.environ.get(CHANGED))
-    own = [row.service for row in ROWS if row.kind == "network"]
+    own = [row for row in ROWS if row.kind == "network"]
     others = [BESIDE, KEEPER, *(row.service for row in ROWS if row.kind != "network")]
     vars(networks)["TABLE"] = (
         networks.Row(name="all", internal=False, members=tuple(others), why="this test"),
         networks.Row(name="spare", internal=False, members=(), why="to move to"),
-        *(networks.Row(name=name, internal=False, members=(name,), why="this test") for name in own),
+        *(
+            networks.Row(
+                name=row.service,
+                internal=False,
+                members=(row.service,),
+                why="this test",
+                apart=row.note == "gone",  # such a one has options, which can be taken away
+            )
+            for row in own
+        ),
     )
     opts, store = _stands_on()
 

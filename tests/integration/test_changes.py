@@ -193,6 +193,7 @@ NETWORK: Final[Mapping[str, Callable[[Inspected], object]]] = {
     "ipv6": lambda network: network["EnableIPv6"],
     "labels": lambda network: [{"label": key, "value": text} for key, text in network["Labels"].items()],
     "name": lambda network: network["Name"],
+    "options": lambda network: network["Options"],
 }
 """What the engine shows of a network, in the form in which it is declared."""
 
