@@ -38,7 +38,8 @@ class TestChain:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_knows_its_stacks_addresses_and_reads_the_script(choice: str) -> None:
     container = built(choice).service("firewall")
-    pool = "10.77.0.0/16" if choice == "remote" else "172.31.240.0/20"
+    chosen: object = CHOICES[choice].config.get("nexus:networks", {})
+    pool = chosen["pool"] if isinstance(chosen, dict) and chosen else "172.31.240.0/20"
     assert {key: container.env[key] for key in ("CHAIN", "POOL")} == {"CHAIN": "nexus-test", "POOL": pool}
     (script,) = built(choice).seed("firewall").files
     assert container.texts("entrypoints") == ["/bin/sh", script]

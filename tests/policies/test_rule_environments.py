@@ -481,7 +481,7 @@ def test_other_registries_pass(reference: str) -> None:
 
 PEERS: Final[dict[str, tuple[Props, str, str]]] = {
     **{
-        image: ({"name": image}, REMOTE_IMAGE, "image-wireguard")
+        image: ({"name": image}, REMOTE_IMAGE, "image-peer")
         for image in (
             f"lscr.io/linuxserver/wireguard:1.0.20260223-r0-ls124{DIGEST}",
             "linuxserver/wireguard",
@@ -666,16 +666,16 @@ def test_junk_never_raises(junk: Json) -> None:
 
 
 def test_long_names_take_no_long_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert own(env("A_" * 50_000 + "DEBUG=1", "LOG_" * 50_000 + "=1", "x" * 200_000 + "=1")) == {"no-debug-flag"}
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("text", ["-----BEGIN X-----\n" * 20_000, " " * 200_000, "<a>" * 50_000, "[ " * 100_000])
 def test_long_files_take_no_long_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert judge(upload("app.conf", text), stack="prod", rules=environments.RULES) == []
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_names_have_one_spelling() -> None:

@@ -1012,7 +1012,7 @@ WIDE = [
 
 @pytest.mark.parametrize("pattern", WIDE)
 def test_a_proxy_lets_no_wide_pattern_pass(pattern: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for changes in (
         {"command": [f"-allowGET={pattern}"]},
         {"command": ["-allowGET", pattern]},
@@ -1024,7 +1024,7 @@ def test_a_proxy_lets_no_wide_pattern_pass(pattern: str) -> None:
         assert proxied(**changes) == {GRANTS}, changes
     labels: Json = [{"label": "socket-proxy.allow.get", "value": pattern}]
     assert rules_of(judge(container(labels=labels))) == {GRANTS}
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
