@@ -88,8 +88,8 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
             replace(WELL, data_owner=(33, 34)),
             (
                 "nexus:storage.data: /srv/media belongs to 33:34, and the apps run as 1000:1000; run",
-                "nexus:apps.uid 33`",
-                "nexus:apps.gid 34`",
+                "config set --path nexus:apps.uid 33 ",
+                "config set --path nexus:apps.gid 34 ",
                 "`sudo chown -R 1000:1000 /srv/media`",
             ),
         ),
