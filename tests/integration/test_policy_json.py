@@ -1,7 +1,7 @@
 """`scripts/run policy` on what the engine itself writes: a preview and a state, with no passphrase around.
 
-It needs the engine and no Docker: the program's container is a component with a container's type and inputs, and the
-platform's preview is for an engine elsewhere.
+The program's container is a component with a container's type and inputs, so that it needs no Docker. The platform's
+preview asks this machine's Docker Engine, by an `ssh` of this test's own that gets to the engine and to nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import yaml
 from components.settings import SECRET_KEYS
 from policies.rules import RULES
 from tests.components.stacks import stack_file
-from tests.integration.stacks import ROOT
+from tests.integration.stacks import DOCKER_HOST, ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -139,8 +139,21 @@ def test_the_platform_passes(engine: Engine, tmp_path: Path, stack: str) -> None
     """As the engine hands it to rules: with the provider's own defaults, and with what only an update will know."""
     template = ROOT / f"Pulumi.{stack}.yaml"
     before = template.read_bytes()
-    # An engine that is elsewhere: nothing is asked of it in a preview.
-    config = stack_file(stack) | {"nexus:docker": {"host": "ssh://nexus@media.invalid", "socket-gid": 998}}
+    # Elsewhere by its address, so that paths and devices of this machine say nothing; with ports and a pool that no
+    # stack of this engine has.
+    config = stack_file(stack)
+    config |= {
+        "nexus:docker": {"host": "ssh://nexus@media.invalid", "socket-gid": 998},
+        "nexus:networks": {"pool": "10.213.0.0/16"},
+        "nexus:edge": {**config.get("nexus:edge", {}), "http-port": 44080, "https-port": 44443},  # type: ignore[dict-item]
+    }
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(
+        f"#!/bin/sh\ncase $* in *dial-stdio) exec docker --host {DOCKER_HOST} system dial-stdio ;; esac\nexit 1\n"
+    )
+    ssh.chmod(0o755)
+    engine.environment["PATH"] = f"{ssh.parent}:{engine.environment['PATH']}"
     file = tmp_path / f"Pulumi.{stack}.yaml"
     file.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
     # `stack init` writes a file beside Pulumi.yaml, which must not be the checkout's.
