@@ -12,11 +12,14 @@ def network(row: str, subnet: str) -> docker.Network:
         f"network-{row}",
         name=f"nexus-policy-test-{row}",
         internal=True,
+        options={"com.docker.network.bridge.inhibit_ipv4": "true"},
         ipam_configs=[{"subnet": f"{subnet}.0/24", "gateway": f"{subnet}.1"}],
     )
 
 
 monitoring = network("monitoring", "172.31.253")
+dashboards = network("dashboards", "172.31.252")
+exporters = network("exporters", "172.31.251")
 socket = network("socket-cadvisor", "172.31.254")
 secrets = docker.Volume("grafana-secrets-files", name="nexus-policy-test-secrets")
 container(
@@ -46,7 +49,7 @@ container(
     envs=["GF_AUTH_PROXY_ENABLED=true", pulumi.Output.concat("NETWORK=", monitoring.id)],
     labels=[{"label": "nexus.seed", "value": "9d" * 32}],
     volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets", "read_only": True}],
-    networks_advanced=[{"name": monitoring.name}],
+    networks_advanced=[{"name": monitoring.name}, {"name": dashboards.name}],
     network_mode=None,
 )
 container(
@@ -75,6 +78,6 @@ container(
     name="nexus-policy-test-cadvisor",
     image="ghcr.io/google/cadvisor:v0.60.6" + DIGEST,
     command=["--docker=tcp://cadvisor-socket-proxy:2375", "--docker_only=true"],
-    networks_advanced=[{"name": monitoring.name}, {"name": socket.name}],
+    networks_advanced=[{"name": exporters.name}, {"name": socket.name}],
     network_mode=None,
 )

@@ -8,6 +8,7 @@ network = docker.Network(
     "network-apps",
     name="nexus-policy-test-apps",
     internal=True,
+    options={"com.docker.network.bridge.inhibit_ipv4": "true"},
     ipam_configs=[{"subnet": "172.31.253.0/24", "gateway": "172.31.253.1"}],
 )
 container(
