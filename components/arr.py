@@ -34,7 +34,7 @@ def arr(
     site: Site,
     storage: Storage,
     secrets: SecretBundle,
-    tree: pulumi.Resource,
+    tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """The app on `apps` and `egress`, on a rootless image. The edge signs users in, so the app's own pages ask for
@@ -55,7 +55,9 @@ def arr(
                 "--",
                 "/bin/bash",
                 "-c",
-                f'{prefix}__AUTH__APIKEY="$(<{SECRETS}/api_key)" exec /entrypoint.sh',
+                # Without a key the app would make one of its own, which nothing else knows.
+                f'set -e; key=$(<{SECRETS}/api_key); [ -n "$key" ]; '
+                f'{prefix}__AUTH__APIKEY="$key" exec /entrypoint.sh',
             ),
             init=False,
             env={

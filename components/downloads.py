@@ -116,7 +116,7 @@ def vpn(
                 "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
                 "VERSION_INFORMATION": "off",
             },
-            config={"post-rules.txt": _last_rules(site)},
+            config={"post-rules.txt": _last_rules(site) or "# no address is known before the tunnel is up\n"},
             config_at="/iptables",
             secrets={**files, "control_role": control},
             privileges=_VPN_PRIVILEGES,
@@ -210,7 +210,7 @@ def qbittorrent(
     storage: Storage,
     secrets: SecretBundle,
     through: Service,
-    tree: pulumi.Resource,
+    tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password."""

@@ -36,7 +36,7 @@ _START: Final = (
 
 
 def jellyfin(
-    site: Site, storage: Storage, tree: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
+    site: Site, storage: Storage, tree: pulumi.Input[pulumi.Resource], opts: pulumi.ResourceOptions | None = None
 ) -> Service:
     """Jellyfin on `apps`, `egress` (metadata) and `monitoring`. It keeps its own sign-in: its apps for phones and
     televisions cannot follow a redirect to another one. Media is read-only to it."""

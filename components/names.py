@@ -13,9 +13,11 @@ LABEL_STACK: Final = "nexus.stack"
 LABEL_SERVICE: Final = "nexus.service"
 LABEL_ROLE: Final = "nexus.role"
 LABEL_SEED: Final = "nexus.seed"
+LABEL_OWN: Final = "nexus.own"
+"""Of a container: what it has in place of its image's own."""
 
 Role = Literal["service", "seed"]
-"""``service``: runs for as long as the stack is up. ``seed``: ran once, or never, to fill volumes."""
+"""``service``: runs for as long as the stack is up. ``seed``: ran once, to fill volumes."""
 
 
 def physical(name: str) -> str:

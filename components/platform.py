@@ -13,7 +13,7 @@ from components.networks import Networks
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import ImageStore, Service, Site, one_shot
 from components.settings import EmbeddedVpn, Secrets, Settings
-from components.storage import DATA, TREE, Storage
+from components.storage import Storage
 
 
 class Platform(pulumi.ComponentResource):
@@ -34,8 +34,7 @@ class Platform(pulumi.ComponentResource):
             "data",
             site,
             mounts=[storage.data()],
-            script=f"cd {DATA} && mkdir -p {' '.join(TREE)} && chown {settings.apps.uid}:{settings.apps.gid} . "
-            + " ".join(sorted({str(parent) for path in TREE for parent in _with_parents(path)})),
+            script=storage.prepared(f"{settings.apps.uid}:{settings.apps.gid}"),
             opts=child,
         )
 
@@ -63,7 +62,3 @@ class Platform(pulumi.ComponentResource):
             "data": storage.where(),
         }
         self.register_outputs({})
-
-
-def _with_parents(path: str) -> list[Path]:
-    return [Path(path), *(parent for parent in Path(path).parents if parent != Path())]

@@ -8,17 +8,23 @@ that is true of one app only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import ipaddress
+import re
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Final, final
 
 import pulumi
 import pulumi_docker as docker
 
-from components.names import LABEL_SEED, labels, physical
+from components.errors import PlatformError
+from components.names import LABEL_OWN, LABEL_SEED, labels, physical
 from components.networks import Networks
 from components.settings import DriGpu, NvidiaGpu, Settings
-from components.storage import Mount, VolumeMount, mount_args
+from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
 
 CONFIG: Final = "/run/config"
 """Where a service finds its configuration files, read-only."""
@@ -32,6 +38,53 @@ the host, so it is a bound on a runaway and not a share (docs/adr/0006)."""
 
 IMAGE_TIMEOUT: Final = "30m"
 
+MEMORY_AT_LEAST: Final = 6
+"""Megabytes: the engine refuses a container with less."""
+
+UPDATED: Final = frozenset(
+    {
+        # Sent to the engine while the container runs (resource_docker_container_funcs.go, Update).
+        "memory",
+        "memory_swap",
+        "restart",
+        # The provider's own, which the engine never has.
+        "attach",
+        "destroy_grace_seconds",
+        "logs",
+        "must_run",
+        "wait",
+        "wait_timeout",
+    }
+)
+"""Inputs of a container that the provider can change where it is."""
+
+REPLACING: Final = tuple(sorted(inspect.signature(docker.ContainerArgs).parameters.keys() - UPDATED))
+"""All other inputs. The provider takes some of them (tmpfs, init, the fields of mounts and healthcheck, and whatever
+comes with its next version) for updates in place and then never sends them to the engine."""
+
+_CAPABILITY: Final = re.compile(r"CAP_[A-Z_]+")
+_FILE: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*")
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def _refuse(what: str, problems: Iterator[str]) -> None:
+    """Raises PlatformError with every problem."""
+    if found := "; ".join(problems):
+        raise PlatformError(f"{what}: {found}")
+
+
+def _twice(values: list[str]) -> list[str]:
+    return sorted({value for value in values if values.count(value) > 1})
+
+
+def _port_problem(name: str, port: int) -> Iterator[str]:
+    if not 1 <= port <= 65535:
+        yield f"{name} is {port}, a port is 1 to 65535"
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith("/") and path == str(PurePosixPath(path)) and ".." not in PurePosixPath(path).parts
+
 
 @dataclass(frozen=True, kw_only=True)
 class User:
@@ -39,6 +92,10 @@ class User:
 
     uid: int
     gid: int
+
+    def __post_init__(self) -> None:
+        if self.uid < 0 or self.gid < 0:
+            raise PlatformError(f"User({self}): a user and a group are 0 or more")
 
     def __str__(self) -> str:
         return f"{self.uid}:{self.gid}"
@@ -50,7 +107,10 @@ NOBODY: Final = User(uid=65534, gid=65534)
 
 @dataclass(frozen=True, kw_only=True)
 class Privileges:
-    """What a service needs beyond the default, and why. Each is an exception that a reviewer should see."""
+    """What a service needs beyond the default, and why. Each is an exception that a reviewer should see.
+
+    Raises PlatformError for one that says no reason, or needs nothing.
+    """
 
     why: str
     capabilities: tuple[str, ...] = ()
@@ -59,16 +119,46 @@ class Privileges:
     tun: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _refuse("Privileges", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if not self.why.strip():
+            yield "why is empty; write what the service does with them"
+        if not (self.capabilities or self.writable_root or self.tun or self.sysctls):
+            yield "nothing is asked for; leave them out"
+        if wrong := [name for name in self.capabilities if not _CAPABILITY.fullmatch(name)]:
+            yield f"capabilities has {', '.join(wrong)}; write names as CAP_NET_ADMIN is written"
+        if twice := _twice([*self.capabilities]):
+            yield f"capabilities has {', '.join(twice)} twice"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
-    """As Docker's HEALTHCHECK; times in seconds. `test` fails when the app is broken, not only when it is gone."""
+    """As Docker's HEALTHCHECK; times in seconds. `test` fails when the app is broken, not only when it is gone.
+
+    Raises PlatformError for a check that Docker would not run, or not as it is written.
+    """
 
     test: tuple[str, ...]
     interval: int = 10
     timeout: int = 5
     retries: int = 3
     start_period: int = 30
+
+    def __post_init__(self) -> None:
+        _refuse("HealthCheck", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if self.test[:1] not in (("CMD",), ("CMD-SHELL",)) or not all(self.test[1:]) or len(self.test) < 2:
+            yield 'test must be ("CMD", program, …) or ("CMD-SHELL", script)'
+        elif self.test[0] == "CMD-SHELL" and len(self.test) > 2:
+            yield "test has words behind the script, which Docker does not read"
+        for name in ("interval", "timeout", "retries"):
+            if getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}, and Docker takes less than 1 for its own default"
+        if self.start_period < 0:
+            yield f"start_period is {self.start_period}, it must be 0 or more"
 
     @property
     def wait_timeout(self) -> int:
@@ -87,6 +177,16 @@ class Web:
     hidden_paths: tuple[str, ...] = ()
     """Paths that the edge refuses, since the app serves them to anyone."""
 
+    def __post_init__(self) -> None:
+        _refuse("Web", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if not _HOST.fullmatch(self.host):
+            yield f"host is {self.host!r}, it must be one label of a host name in lower case"
+        yield from _port_problem("port", self.port)
+        if wrong := [path for path in self.hidden_paths if not _absolute(path)]:
+            yield f"hidden_paths has {', '.join(map(repr, wrong))}; paths begin with / and do not end with it"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
@@ -94,6 +194,9 @@ class Metrics:
 
     port: int
     path: str = "/metrics"
+
+    def __post_init__(self) -> None:
+        _refuse("Metrics", _address_problems(self.port, self.path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +206,15 @@ class Probe:
     port: int
     path: str
 
+    def __post_init__(self) -> None:
+        _refuse("Probe", _address_problems(self.port, self.path))
+
+
+def _address_problems(port: int, path: str) -> Iterator[str]:
+    yield from _port_problem("port", port)
+    if not path.startswith("/"):
+        yield f"path is {path!r}, it must begin with /"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
@@ -111,6 +223,17 @@ class Port:
     address: str
     external: int
     internal: int
+
+    def __post_init__(self) -> None:
+        _refuse("Port", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        try:
+            ipaddress.ip_address(self.address)
+        except ValueError:
+            yield f"address is {self.address!r}, it must be an IP address of the host"
+        yield from _port_problem("external", self.external)
+        yield from _port_problem("internal", self.internal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +250,10 @@ class SharesNetworkOf:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceArgs:
-    """One service. `image` is a key of components/images.py; memory is in megabytes, swap is never added."""
+    """One service. `image` is a key of components/images.py; memory is in megabytes, swap is never added.
+
+    Raises PlatformError for what the engine would refuse, or take for something else than is written.
+    """
 
     image: str
     user: User
@@ -153,12 +279,54 @@ class ServiceArgs:
     web: Web | None = None
     metrics: Metrics | None = None
     probe: Probe | None = None
-    after: tuple[pulumi.Resource, ...] = ()
+    after: tuple[pulumi.Input[pulumi.Resource], ...] = ()
     """What must be there first without being mounted, called or shared."""
     stop_grace: int = 15
     """Seconds between SIGTERM and SIGKILL. The provider's default is none at all, which corrupts SQLite."""
     init: bool = True
     """Docker's init as process 1; False where the image brings its own."""
+
+    def __post_init__(self) -> None:
+        _refuse(f"ServiceArgs(image={self.image!r})", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if self.memory < MEMORY_AT_LEAST:
+            yield f"memory is {self.memory}, the engine wants {MEMORY_AT_LEAST} megabytes or more"
+        if not self.cpus > 0:
+            yield f"cpus is {self.cpus}, it must be more than 0"
+        if self.stop_grace < 1:
+            yield f"stop_grace is {self.stop_grace}, it must be 1 second or more"
+        if self.entrypoint is not None and not (self.entrypoint and all(self.entrypoint)):
+            yield "entrypoint has no word, or an empty one; leave it out for the image's own"
+        if not all(self.command):
+            yield "command has an empty word, which the provider refuses"
+        if wrong := [name for name in self.env if not name or "=" in name]:
+            yield f"env has the names {', '.join(map(repr, wrong))}"
+        yield from self._file_problems()
+        yield from self._mount_problems()
+        if ports := _twice([f"{port.address}:{port.external}" for port in self.ports]):
+            yield f"ports has {', '.join(ports)} twice"
+        if self.ports and isinstance(self.network, SharesNetworkOf):
+            yield "ports can be published by the service alone whose network is shared"
+        if any(group < 0 for group in self.groups):
+            yield f"groups has {min(self.groups)}, a group is 0 or more"
+
+    def _file_problems(self) -> Iterator[str]:
+        for kind, files in (("config", self.config), ("secrets", self.secrets)):
+            for path, content in files.items():
+                if not _FILE.fullmatch(path):
+                    yield f"{kind} has the file {path!r}; write a relative path of letters, digits, dots and dashes"
+                if content == "":
+                    yield f"{kind} has the empty file {path!r}, which the provider refuses; leave it out"
+
+    def _mount_problems(self) -> Iterator[str]:
+        targets = [mount.target for mount in self.mounts] + [*self.tmpfs]
+        targets += [self.config_at] if self.config else []
+        targets += [SECRETS] if self.secrets else []
+        if wrong := [target for target in targets if not _absolute(target) or target == "/"]:
+            yield f"{', '.join(map(repr, wrong))} cannot be mounted at: write an absolute path without a / at its end"
+        if twice := _twice(targets):
+            yield f"two mounts at {', '.join(twice)}"
 
 
 class ImageStore(pulumi.ComponentResource):
@@ -171,7 +339,12 @@ class ImageStore(pulumi.ComponentResource):
         self.register_outputs({})
 
     def id_of(self, key: str) -> pulumi.Output[str]:
-        """The image's id: a container made from it is replaced when the pin changes."""
+        """The image's id: a container made from it is replaced when the pin changes.
+
+        Raises PlatformError for a key that is none of the images.
+        """
+        if key not in self._references:
+            raise PlatformError(f"there is no image {key!r}; add a pin to PINS in components/images.py")
         if key not in self._pulled:
             self._pulled[key] = docker.RemoteImage(
                 f"image-{key}",
@@ -218,9 +391,9 @@ class Service(pulumi.ComponentResource):
             case SharesNetworkOf(service=target):
                 return target.address
 
-    def _seed(self) -> docker.Container | None:
-        """A one-shot container that the provider fills through `uploads`, which a read-only container refuses;
-        where the app owns volumes it also runs, to give their top directories to the app's user."""
+    def _seed(self) -> pulumi.Output[docker.Container] | None:
+        """A one-shot container that the provider fills through `uploads`, which a read-only container refuses.
+        Then it takes away the files that are no longer declared, and gives the app's volumes to the app's user."""
         args = self.args
         self._delivered: list[VolumeMount] = []
         uploads: list[docker.ContainerUploadArgs] = []
@@ -236,14 +409,14 @@ class Service(pulumi.ComponentResource):
             uploads += [
                 docker.ContainerUploadArgs(
                     file=f"{target}/{path}",
-                    content=content,
+                    content=_not_empty(f"{self.name}: {target}/{path}", content),
                     permissions="0400",
                     owner=str(args.user.uid),
                     group=str(args.user.gid),
                 )
                 for path, content in sorted(files.items())
             ]
-        owned = [mount for mount in args.mounts if isinstance(mount, VolumeMount) and mount.target != "/data"]
+        owned = [mount for mount in args.mounts if isinstance(mount, VolumeMount) and mount.target != DATA]
         if not self._delivered and not owned:
             return None
         return one_shot(
@@ -251,21 +424,25 @@ class Service(pulumi.ComponentResource):
             self.site,
             mounts=[*self._delivered, *owned],
             uploads=uploads,
-            # A file in it, because the engine gives an empty volume the owner of the image's directory, each time
-            # a container is created on it.
-            script="".join(f"touch {mount.target}/.nexus; chown {args.user} {mount.target}; " for mount in owned)
-            or None,
+            script="\n".join(
+                [
+                    *_tidied([mount.target for mount in self._delivered], [str(upload.file) for upload in uploads]),
+                    # A file in it, because the engine gives an empty volume the owner of the image's directory,
+                    # each time a container is created on it.
+                    *(f"[ -e {mount.target}/.nexus ] || touch {mount.target}/.nexus" for mount in owned),
+                    *(handed_over(mount.target, str(args.user)) for mount in owned),
+                ]
+            ),
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _container(self, seed: docker.Container | None) -> docker.Container:
-        args, site = self.args, self.site
-        privileges = args.privileges or Privileges(why="")
+    def _container(self, seed: pulumi.Output[docker.Container] | None) -> docker.Container:
+        args, site, privileges = self.args, self.site, self.args.privileges
         mounts = [
             *args.mounts,
             *(VolumeMount(volume=mount.volume, target=mount.target, read_only=True) for mount in self._delivered),
         ]
-        devices = ["/dev/net/tun"] if privileges.tun else []
+        devices = ["/dev/net/tun"] if privileges and privileges.tun else []
         groups = [*args.groups]
         if isinstance(args.gpu, DriGpu):
             devices.append(str(args.gpu.device))
@@ -273,7 +450,10 @@ class Service(pulumi.ComponentResource):
         marks: dict[str, pulumi.Input[str]] = dict(labels(self.name, "service"))
         if seed is not None:
             # A changed file replaces the seed, and its id here replaces the app, which then reads the new file.
-            marks[LABEL_SEED] = seed.id
+            marks[LABEL_SEED] = seed.apply(lambda ended: ended.id)
+        # Where one is taken away, the provider keeps the old one for the image's own: this label replaces the app.
+        if own := [name for name in ("entrypoint", "command") if getattr(args, name)]:
+            marks[LABEL_OWN] = " ".join(own)
         network_mode, attachments = self._network()
         env: dict[str, pulumi.Input[str]] = {"TZ": site.settings.apps.timezone, **args.env}
         return docker.Container(
@@ -300,8 +480,10 @@ class Service(pulumi.ComponentResource):
             or None,
             mounts=[mount_args(mount) for mount in sorted(mounts, key=lambda mount: mount.target)] or None,
             tmpfs=dict(args.tmpfs) or None,
-            read_only=not privileges.writable_root,
-            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=list(privileges.capabilities) or None),
+            read_only=not (privileges and privileges.writable_root),
+            capabilities=docker.ContainerCapabilitiesArgs(
+                drops=["ALL"], adds=list(privileges.capabilities) or None if privileges else None
+            ),
             security_opts=["no-new-privileges:true"],
             devices=[
                 docker.ContainerDeviceArgs(host_path=path, container_path=path, permissions="rwm") for path in devices
@@ -309,7 +491,7 @@ class Service(pulumi.ComponentResource):
             or None,
             gpus=args.gpu.gpus if isinstance(args.gpu, NvidiaGpu) else None,
             group_adds=[str(group) for group in groups] or None,
-            sysctls=dict(privileges.sysctls) or None,
+            sysctls=dict(privileges.sysctls) or None if privileges else None,
             init=args.init,
             memory=args.memory,
             memory_swap=args.memory,
@@ -337,8 +519,7 @@ class Service(pulumi.ComponentResource):
                 # The name can be taken once only. The provider asks for this where a property changed, but the engine
                 # does not ask the provider when it replaces what a failed creation left.
                 delete_before_replace=True,
-                # The provider takes these for updates in place and then never sends them to the engine.
-                replace_on_changes=["healthcheck", "tmpfs", "init", "cpus", "cpu_period", "cpu_quota"],
+                replace_on_changes=list(REPLACING),
             ),
         )
 
@@ -359,16 +540,19 @@ def one_shot(
     *,
     mounts: list[VolumeMount] | list[Mount],
     uploads: list[docker.ContainerUploadArgs] | None = None,
-    script: str | None = None,
+    script: str,
     opts: pulumi.ResourceOptions,
-) -> docker.Container:
+) -> pulumi.Output[docker.Container]:
     """A container without a network that fills volumes: by `uploads`, then by `script` run as root with just the
-    capabilities to make and hand over files. Without a script it is never started."""
-    return docker.Container(
+    capabilities to make and hand over files. It runs again where any of that, or a mount, has changed.
+
+    The container once it has ended well; a run of the program in which it has not, fails.
+    """
+    container = docker.Container(
         f"{name}-seed",
         name=physical(f"{name}-seed"),
         image=site.images.id_of("busybox"),
-        command=["sh", "-ec", script] if script else ["true"],
+        command=["sh", "-ec", script],
         # No `user`, which is root in this image: with one, the engine gives it every uploaded file.
         labels=[
             docker.ContainerLabelArgs(label=key, value=value) for key, value in sorted(labels(name, "seed").items())
@@ -377,7 +561,7 @@ def one_shot(
         mounts=[mount_args(mount) for mount in sorted(mounts, key=lambda mount: mount.target)],
         uploads=uploads or None,
         capabilities=docker.ContainerCapabilitiesArgs(
-            drops=["ALL"], adds=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"] if script else None
+            drops=["ALL"], adds=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]
         ),
         security_opts=["no-new-privileges:true"],
         init=True,
@@ -387,11 +571,48 @@ def one_shot(
         log_driver="json-file",
         log_opts={"max-file": "1", "max-size": "1m"},
         restart="no",
-        start=script is not None,
-        attach=script is not None,
+        # Waited for until it ends, and what it said is kept.
+        attach=True,
+        logs=True,
         must_run=False,
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+        opts=pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(delete_before_replace=True, replace_on_changes=list(REPLACING))
+        ),
     )
+
+    def ended(result: list[object]) -> docker.Container:
+        code, logs, called = result
+        # Nothing where no engine is behind the program (scripts/declared.py).
+        if code:
+            said = str(logs or "").strip().splitlines()[-3:]
+            raise pulumi.RunError(
+                f"{called} ended with status {code}: {' / '.join(said) or 'it said nothing'}\n`docker logs {called}` "
+                f"has the rest. Mend the cause, then run `make up`; or `docker rm {called}` and `pulumi up --refresh`"
+            )
+        return container
+
+    return pulumi.Output.all(container.exit_code, container.container_logs, container.name).apply(ended)
+
+
+def _not_empty(what: str, content: pulumi.Input[str]) -> pulumi.Input[str]:
+    """A file's content. A run of the program fails where it turns out to be empty: the provider's refusal names no
+    file."""
+
+    def checked(text: str) -> str:
+        if not text:
+            raise pulumi.RunError(f"{what} would be empty: set what it is made from, or leave the file out")
+        return text
+
+    # What is text already has been looked at (ServiceArgs).
+    return content.apply(checked) if isinstance(content, pulumi.Output) else content
+
+
+def _tidied(directories: list[str], files: list[str]) -> Iterator[str]:
+    """Lines of shell that remove whatever is in `directories` and is not one of `files`."""
+    if directories:
+        where, keep = " ".join(directories), " ".join(f"! -path {shlex.quote(file)}" for file in files)
+        yield f"find {where} ! -type d {keep} -print0 | xargs -0r rm -f"
+        yield f"find {where} -depth -mindepth 1 -type d -empty -exec rmdir {{}} ';'"
 
 
 def duration(seconds: int) -> str:

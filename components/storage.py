@@ -6,6 +6,7 @@ replaceable while its data must not be deleted by anything but a person.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -58,6 +59,16 @@ def mount_args(mount: Mount) -> docker.ContainerMountArgs:
             )
 
 
+def handed_over(directory: str, owner: str) -> str:
+    """A line of shell that gives a volume to `owner` (uid:gid) with all that is in it, where its top directory or
+    something next to that is another's: nothing is walked that is right. The top comes last, so that what was
+    interrupted is taken up again."""
+    uid, gid = owner.split(":")
+    other = f"'(' ! -user {uid} -o ! -group {gid} ')'"
+    give = f"find {directory} -mindepth 1 {other} -print0 | xargs -0r chown -h {owner} && chown {owner} {directory}"
+    return f'[ -z "$(find {directory} -maxdepth 1 {other})" ] || {{ {give}; }}'
+
+
 class Storage(pulumi.ComponentResource):
     """The data tree and the apps' volumes. What is kept is protected and stays on the host after `destroy`."""
 
@@ -72,6 +83,27 @@ class Storage(pulumi.ComponentResource):
         if self._tree is not None:
             return VolumeMount(volume=self._tree, target=DATA, read_only=read_only)
         return BindMount(source=str(self.path), target=DATA, read_only=read_only)
+
+    def prepared(self, owner: str) -> str:
+        """A shell script that makes the tree and gives it to `owner` (uid:gid). What is right is left alone, since
+        a share may refuse root even that. A path of the host that is neither theirs nor root's may have other users:
+        it is refused, and the message says what to do."""
+        if self.path is None:
+            given = handed_over(DATA, owner)
+        else:
+            given = f"""case $(stat -c %u:%g {DATA}) in
+{owner}) ;;
+0:*) find {DATA} -mindepth 1 -user 0 -print0 | xargs -0r chown -h {owner} && chown {owner} {DATA} ;;
+*) echo {shlex.quote(str(self.path))} "belongs to $(stat -c %u:%g {DATA}) and the apps run as {owner}:" \\
+"set nexus:apps.uid and nexus:apps.gid to those, or hand it over with chown -R {owner}" >&2; exit 1 ;;
+esac"""
+        paths = {str(part) for path in TREE for part in (PurePosixPath(path), *PurePosixPath(path).parents[:-1])}
+        return f"""{given}
+cd {DATA}
+for folder in {" ".join(sorted(paths))}; do
+[ -d $folder ] || mkdir $folder
+[ "$(stat -c %u:%g $folder)" = {owner} ] || chown {owner} $folder
+done"""
 
     def volume(self, service: str, use: str, target: str, *, keep: bool = True) -> VolumeMount:
         """A volume of one app, such as sonarr's config. `keep`: protected, and retained when it is removed from

@@ -135,6 +135,8 @@ def _run(
             exports[name] = Export(value=await output.future(), secret=await output.is_secret())
 
     loop = asyncio.new_event_loop()
+    # What fails is raised. asyncio would log it once more, whenever it comes to collect the future.
+    loop.set_exception_handler(lambda *_: None)
     asyncio.set_event_loop(loop)
     runtime_settings.ROOT.set(None)
     try:

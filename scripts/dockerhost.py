@@ -22,6 +22,8 @@ from scripts import process
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
+SEED: Final = "seed"
+"""The role of containers that fill volumes and end."""
 SERVICE: Final = "service"
 """The role of containers that run for as long as the stack is up."""
 STOP_SECONDS: Final = 30
@@ -41,6 +43,8 @@ class Container:
     """starting, healthy or unhealthy; None where the container has no health check."""
     started_at: str = ""
     """RFC 3339 in UTC, as the engine writes it: compares as text."""
+    exit_code: int = 0
+    """Of one that has ended."""
     rides: str | None = None
     """The id of the container whose network namespace it shares."""
 
@@ -132,6 +136,7 @@ def container_of(details: dict[str, dict[str, object]]) -> Container:
         status=str(state.get("Status", "")),
         health=str(health.get("Status")) if isinstance(health, dict) else None,
         started_at=str(state.get("StartedAt", "")),
+        exit_code=code if isinstance(code := state.get("ExitCode"), int) else 0,
         rides=target if kind == "container" else None,
     )
 

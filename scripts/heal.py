@@ -22,7 +22,7 @@ import docker.errors
 
 from scripts import dockerhost, options
 from scripts.console import UserError, finish, say
-from scripts.dockerhost import SERVICE, Container, Named, Scene, reason_of
+from scripts.dockerhost import SEED, SERVICE, Container, Named, Scene, reason_of
 from scripts.engine import CONTAINER, NETWORK, VOLUME, Engine, State, open_stack
 from scripts.paths import find
 from scripts.stack import settings
@@ -87,6 +87,12 @@ def plan(state: State, scene: Scene) -> Plan:
     strangers = [container.name for container in unknown if container not in orphans]
     strangers += [network.name for network in loose if network.name not in state.interrupted]
     ours = [container for container in scene.containers if container.id in known and container.role == SERVICE]
+    # What has failed is in state as if it had not: gone from the host, it is made and run again.
+    failed = tuple(
+        container
+        for container in scene.containers
+        if container.id in known and container.role == SEED and container.status == "exited" and container.exit_code
+    )
     # A container in state "created" never ran: the engine has recorded its creation as failed and replaces it.
     stopped = [container for container in ours if container.status in ("exited", "dead")]
     starting = {container.id for container in stopped}
@@ -106,9 +112,10 @@ def plan(state: State, scene: Scene) -> Plan:
     ):
         gone = [resource for resource in state.of(kind) if resource.id not in there and not resource.deleted]
         refresh += [f"{what} {resource.name} is gone from the Docker Engine" for resource in gone]
+    refresh += [f"container {container.name} had ended with status {container.exit_code}" for container in failed]
     refresh += [f"container {container.name} is dead" for container in ours if container.status == "dead"]
     return Plan(
-        remove_containers=orphans,
+        remove_containers=(*orphans, *failed),
         remove_networks=tuple(network for network in loose if network.name in state.interrupted),
         # Riders last: they start only where their target runs.
         start=tuple(

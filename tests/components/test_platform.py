@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -187,6 +188,13 @@ class TestMain:
         message, _ = self.refused(Choice(config={**EMBEDDED, "nexus:images": {"lock": str(lock)}}))
         assert message.startswith(f"{lock}: there is no such file")
 
+    def test_a_bug_keeps_its_traceback(self) -> None:
+        with (
+            mock.patch.object(images, "resolve", side_effect=ValueError("of a bug")),
+            pytest.raises(ValueError, match="of a bug"),
+        ):
+            build(CHOICES["dev"])
+
     def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
         table = tuple(row for row in networks.TABLE if not row.name.startswith("socket-"))
         monkeypatch.setattr(networks, "TABLE", table)
@@ -285,6 +293,26 @@ class TestVpn:
         assert "tun0" in str(tests[1]), "unhealthy without the tunnel"
 
 
+class TestArr:
+    @pytest.mark.parametrize("app", ["sonarr", "radarr", "prowlarr"])
+    @pytest.mark.parametrize(("key", "starts"), [("0a1b", True), ("", False), (None, False)])
+    def test_an_app_starts_with_its_key_or_not_at_all(
+        self, app: str, key: str | None, starts: bool, tmp_path: Path
+    ) -> None:
+        """Without one it would make a key of its own, which nothing else knows."""
+        file, program = tmp_path / "api_key", tmp_path / "entrypoint.sh"
+        if key is not None:
+            file.write_text(key)
+        program.write_text(f"#!/bin/bash\necho $0 ${app.upper()}__AUTH__APIKEY\n")
+        program.chmod(0o755)
+        *_, shell, option, script = built("dev").service(app).texts("entrypoints")
+        assert script.count("/run/secrets/api_key") == script.count("/entrypoint.sh") == 1
+        script = script.replace("/run/secrets/api_key", str(file)).replace("/entrypoint.sh", str(program))
+        done = subprocess.run([shell, option, script], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is starts
+        assert done.stdout == (f"{program} {key}\n" if starts else "")
+
+
 class TestData:
     @pytest.mark.parametrize("choice", CHOICES)
     def test_one_tree_for_media_and_downloads(self, choice: str) -> None:
@@ -308,11 +336,12 @@ class TestData:
     def test_belongs_to_the_apps(self, choice: str, owner: str) -> None:
         stack = built(choice)
         (script,) = stack.seed("data").texts("command")[2:]
-        assert f"chown {owner} ." in script
-        made = script.partition("mkdir -p ")[2].partition(" &&")[0].split()
-        given = script.partition(f"chown {owner} ")[2].split()
-        assert set(made) >= {"media/movies", "media/tv", "torrents"}
-        assert set(given) == {".", "media", *made}
+        # What it does is shown on an engine (tests/integration/test_changes.py).
+        assert f"chown {owner} /data" in script
+        assert f"chown {owner} $folder" in script
+        made = script.partition("for folder in ")[2].partition(";")[0].split()
+        assert {"media", "media/movies", "media/tv", "torrents"} <= set(made)
+        assert all(str(Path(folder).parent) in {".", *made[: made.index(folder)]} for folder in made)
         for name in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent"):
             assert stack.service(name).text("user") == owner
 

@@ -11,15 +11,31 @@ import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.service import Port, Service, SharesNetworkOf, Site, duration
+from components.errors import PlatformError
+from components.service import (
+    HealthCheck,
+    Metrics,
+    Port,
+    Privileges,
+    Probe,
+    Service,
+    ServiceArgs,
+    SharesNetworkOf,
+    Site,
+    User,
+    Web,
+    duration,
+)
 from components.storage import BindMount, VolumeMount
 from tests.components.recorder import Json, Recorder, Registered, run
 from tests.components.stacks import (
@@ -40,6 +56,11 @@ CATATONIT: Final = "/usr/bin/catatonit"
 TUN: Final = "/dev/net/tun"
 LAYERS: Final = "/var/lib/docker/image/overlay2/layerdb"
 
+
+UPDATED: Final = frozenset(
+    {"attach", "destroyGraceSeconds", "logs", "memory", "memorySwap", "mustRun", "restart", "wait", "waitTimeout"}
+)
+"""Inputs that the provider sends to a running container, or that are its own."""
 
 PROMISED: Final = frozenset(
     {
@@ -91,6 +112,7 @@ SEED_INPUTS: Final = frozenset(
         "labels",
         "logDriver",
         "logOpts",
+        "logs",
         "memory",
         "memorySwap",
         "mounts",
@@ -99,7 +121,6 @@ SEED_INPUTS: Final = frozenset(
         "networkMode",
         "restart",
         "securityOpts",
-        "start",
         "uploads",
     }
 )
@@ -323,10 +344,10 @@ SERVICES: Final = {
     ),
     "does not write where its files are delivered": Promise(deviation=delivered),
     "bounds what it keeps in memory": Promise(deviation=sized_tmpfs),
-    "is replaced for what the provider only pretends to update": Promise(
-        deviation=lambda item: ",".join(
-            {"healthcheck", "tmpfs", "init", "cpus", "cpuPeriod", "cpuQuota"} - item.replace_on_changes
-        )
+    # The provider takes more than these for updates, and never sends them to the engine (tests/integration/
+    # test_changes.py changes each).
+    "is replaced for whatever is not updated in place": Promise(
+        deviation=lambda item: ",".join(sorted(item.inputs.keys() - UPDATED - item.replace_on_changes))
     ),
     # Its name can be taken once only.
     "can be replaced": Promise(
@@ -334,7 +355,7 @@ SERVICES: Final = {
     ),
     "is found by its labels": Promise(
         deviation=lambda item: unless(
-            item.labels.keys() - {"nexus.seed"} == {"nexus.stack", "nexus.service", "nexus.role"}
+            item.labels.keys() - {"nexus.seed", "nexus.own"} == {"nexus.stack", "nexus.service", "nexus.role"}
             and item.labels["nexus.stack"] == "test"
             and item.name == f"{item.labels['nexus.service']}-container",
             item.labels,
@@ -376,24 +397,25 @@ SEEDS: Final = {
             item.text("restart"),
         )
     ),
-    "never runs, or is waited for": Promise(
-        # `attach` makes the provider wait for its end.
+    "is waited for": Promise(
+        # `attach` makes the provider wait for its end, and `logs` keep what it said.
         deviation=lambda item: unless(
-            item.inputs["start"] is item.inputs["attach"]
-            and (item.inputs["start"] is True) == (item.texts("command")[0] == "sh"),
-            [item.inputs["start"], item.inputs["attach"]],
+            item.inputs["attach"] is True
+            and item.inputs["logs"] is True
+            and item.texts("command")[:2] == ["sh", "-ec"],
+            [item.inputs["attach"], item.inputs["logs"]],
         )
     ),
     "drops every capability": Promise(
         deviation=lambda item: unless(item.table("capabilities").get("drops") == ["ALL"], item.table("capabilities"))
     ),
-    "adds what it takes to hand over files, where it runs": Promise(
+    "adds what it takes to hand over files": Promise(
         deviation=lambda item: unless(
-            _list(item.table("capabilities").get("adds"))
-            == (["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"] if item.inputs["start"] else []),
+            item.table("capabilities").get("adds") == ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"],
             item.table("capabilities"),
         )
     ),
+    "is replaced for whatever is not updated in place": SERVICES["is replaced for whatever is not updated in place"],
     "can be replaced": SERVICES["can be replaced"],
     "gains no privilege": SERVICES["gains no privilege"],
     "has memory and no swap": SERVICES["has memory and no swap"],
@@ -428,6 +450,11 @@ def handed_over(seed: Registered) -> dict[str, str]:
     return {path: user for user, path in re.findall(r"chown (\d+:\d+) ([^\s;]+)", seed.texts("command")[2])}
 
 
+def kept(seed: Registered) -> list[str]:
+    """The files that a seed leaves where it delivers."""
+    return re.findall(r"! -path (\S+)", seed.texts("command")[2])
+
+
 class TestEverySeed:
     @pytest.mark.parametrize("promise", SEEDS)
     def test_promise(self, promise: str) -> None:
@@ -446,6 +473,7 @@ class TestEverySeed:
             uid, gid = container.text("user").split(":")
             for upload in seed.tables("uploads"):
                 assert (upload["permissions"], upload["owner"], upload["group"]) == ("0400", uid, gid)
+            assert sorted(kept(seed)) == sorted(seed.files), "what is not declared is removed"
             # Same volumes, writable here and read-only there.
             for target in {"/run/config", "/run/secrets"} & seed.mounts.keys():
                 assert seed.mounts[target]["source"] == container.mounts[target]["source"]
@@ -602,9 +630,13 @@ class TestService:
         assert stack.of("Container").keys() == {"sonarr-container"}
         assert "nexus.seed" not in stack.service("sonarr").labels
 
-    def test_files_alone_need_no_command_to_run(self) -> None:
-        stack = declare(lambda site: Service("sonarr", dataclasses.replace(GOOD, config={"a": "x"}), site))
-        assert stack.seed("sonarr").inputs["start"] is False
+    def test_what_is_given_in_place_of_the_images_own_shows_in_a_label(self) -> None:
+        # A change of a label replaces the container; that the provider sees no change where one is taken away is
+        # shown by tests/integration/test_changes.py.
+        changed = dataclasses.replace(GOOD, entrypoint=("sleep",), command=("60",))
+        assert service("sonarr", changed).labels["nexus.own"] == "entrypoint command"
+        assert service("sonarr", dataclasses.replace(changed, command=())).labels["nexus.own"] == "entrypoint"
+        assert "nexus.own" not in service("sonarr").labels
 
     def test_a_volume_is_handed_over_and_the_tree_is_not(self) -> None:
         def program(site: Site) -> None:
@@ -619,7 +651,6 @@ class TestService:
         assert seed.texts("command")[:2] == ["sh", "-ec"]
         assert handed_over(seed) == {"/config": "1000:1000"}
         assert seed.mounts.keys() == {"/config"}
-        assert seed.inputs["start"] is True
 
     def test_environment_is_sorted_and_one_output_an_entry(self) -> None:
         def program(site: Site) -> None:
@@ -653,6 +684,145 @@ class TestService:
             Service("sonarr", dataclasses.replace(GOOD, after=(first,)), site)
 
         assert "first" in declare(program).service("sonarr").depends_on
+
+
+WRONG: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
+    "no reason": (lambda: Privileges(why=" ", tun=True), "why is empty"),
+    "no need": (lambda: Privileges(why="to be sure"), "nothing is asked for"),
+    "a capability without its prefix": (
+        lambda: Privileges(why="x", capabilities=("NET_ADMIN",)),
+        "capabilities has NET_ADMIN; write names as CAP_NET_ADMIN is written",
+    ),
+    "a capability twice": (
+        lambda: Privileges(why="x", capabilities=("CAP_KILL", "CAP_KILL")),
+        "capabilities has CAP_KILL twice",
+    ),
+    "a user below root": (lambda: User(uid=-1, gid=0), "0 or more"),
+    "no health check": (lambda: HealthCheck(test=("NONE",)), "test must be"),
+    "a health check of no word": (lambda: HealthCheck(test=("CMD",)), "test must be"),
+    "a health check of an empty word": (lambda: HealthCheck(test=("CMD", "")), "test must be"),
+    "a script with words behind it": (lambda: HealthCheck(test=("CMD-SHELL", "a", "b")), "test has words behind"),
+    "no interval": (lambda: HealthCheck(test=("CMD", "a"), interval=0), "interval is 0"),
+    "no timeout": (lambda: HealthCheck(test=("CMD", "a"), timeout=0), "timeout is 0"),
+    "no retries": (lambda: HealthCheck(test=("CMD", "a"), retries=0), "retries is 0"),
+    "a start before the start": (lambda: HealthCheck(test=("CMD", "a"), start_period=-1), "start_period is -1"),
+    "a page at no label": (lambda: Web(host="a.b", port=1, own_sign_in=True), "host is 'a.b'"),
+    "a page on no port": (lambda: Web(host="a", port=0, own_sign_in=True), "port is 0"),
+    "a hidden path that is none": (
+        lambda: Web(host="a", port=1, own_sign_in=True, hidden_paths=("metrics",)),
+        "hidden_paths has 'metrics'",
+    ),
+    "metrics on no port": (lambda: Metrics(port=65536), "port is 65536"),
+    "metrics at no path": (lambda: Metrics(port=1, path="metrics"), "path is 'metrics'"),
+    "a probe at no path": (lambda: Probe(port=1, path=""), "path is ''"),
+    "a port of no address": (lambda: Port(address="localhost", external=1, internal=1), "address is 'localhost'"),
+    "a published port that is none": (lambda: Port(address="::", external=0, internal=1), "external is 0"),
+    "a container's port that is none": (lambda: Port(address="::", external=1, internal=-1), "internal is -1"),
+    "less memory than the engine's least": (lambda: changed(memory=5), "memory is 5, the engine wants 6 megabytes"),
+    "no processor": (lambda: changed(cpus=0), "cpus is 0, it must be more than 0"),
+    "no time to stop": (lambda: changed(stop_grace=0), "stop_grace is 0"),
+    "an entry point of no word": (lambda: changed(entrypoint=()), "entrypoint has no word"),
+    "a command with an empty word": (lambda: changed(command=("a", "")), "command has an empty word"),
+    "a variable that is two": (lambda: changed(env={"A=B": "c"}), "env has the names 'A=B'"),
+    "an empty file": (lambda: changed(config={"a": ""}), "config has the empty file 'a'"),
+    "a file elsewhere": (lambda: changed(config={"../a": "x"}), "config has the file '../a'"),
+    "a secret at an absolute path": (
+        lambda: changed(secrets={"/a": pulumi.Output.secret("x")}),
+        "secrets has the file '/a'",
+    ),
+    "a relative target": (lambda: changed(mounts=(BindMount(source="/a", target="b"),)), "'b' cannot be mounted at"),
+    "a target that ends in a slash": (lambda: changed(tmpfs={"/b/": "size=1m"}), "'/b/' cannot be mounted at"),
+    "the root": (lambda: changed(mounts=(BindMount(source="/a", target="/"),)), "'/' cannot be mounted at"),
+    "two mounts at one target": (
+        lambda: changed(mounts=(BindMount(source="/a", target="/b"), BindMount(source="/c", target="/b"))),
+        "two mounts at /b",
+    ),
+    "a mount over memory": (lambda: changed(mounts=(BindMount(source="/a", target="/tmp"),)), "two mounts at /tmp"),
+    "a mount over delivered files": (
+        lambda: changed(config={"a": "x"}, mounts=(BindMount(source="/a", target="/run/config"),)),
+        "two mounts at /run/config",
+    ),
+    "a port twice": (
+        lambda: changed(
+            ports=(
+                Port(address="127.0.0.1", external=80, internal=1),
+                Port(address="127.0.0.1", external=80, internal=2),
+            )
+        ),
+        "ports has 127.0.0.1:80 twice",
+    ),
+    "a group below root's": (lambda: changed(groups=(3, -3)), "groups has -3"),
+}
+"""What must not be written, and what the message says."""
+
+
+def changed(**changes: object) -> ServiceArgs:
+    """The good service with these changes."""
+    return dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+
+
+def failure(program: Callable[[Site], object]) -> str:
+    """What a run says that fails while its Outputs are awaited."""
+    with pytest.raises(pulumi.RunError) as caught:
+        declare(program)
+    return str(caught.value)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("mistake", WRONG)
+    def test_is_an_error_where_it_is_written(self, mistake: str) -> None:
+        make, says = WRONG[mistake]
+        said: list[str] = []
+
+        def program() -> None:
+            with pytest.raises(PlatformError) as caught:
+                make()
+            said.append(str(caught.value))
+
+        run(program)
+        assert says in said[0]
+
+    def test_every_mistake_in_one_message(self) -> None:
+        with pytest.raises(PlatformError, match=r"^ServiceArgs\(image='busybox'\): memory is 0.*; cpus is -1"):
+            changed(memory=0, cpus=-1)
+
+    def test_a_rider_that_publishes(self) -> None:
+        def program(site: Site) -> None:
+            carrier = Service("vpn", GOOD, site)
+            port = Port(address="127.0.0.1", external=80, internal=80)
+            with pytest.raises(PlatformError, match="ports can be published by the service alone whose network"):
+                changed(network=SharesNetworkOf(service=carrier), ports=(port,))
+
+        declare(program)
+
+    def test_an_image_that_is_none(self) -> None:
+        with pytest.raises(PlatformError, match=r"there is no image 'busibox'; add a pin to PINS"):
+            declare(lambda site: Service("sonarr", changed(image="busibox"), site))
+
+    def test_a_secret_that_turns_out_to_be_empty(self) -> None:
+        said = failure(lambda site: Service("sonarr", changed(secrets={"key": pulumi.Output.secret("")}), site))
+        assert said.startswith("sonarr: /run/secrets/key would be empty")
+
+
+class TestOneShot:
+    @pytest.mark.parametrize(("code", "ends"), [(0, True), (1, False), (137, False)])
+    def test_one_that_fails_fails_the_run(self, code: int, ends: bool) -> None:
+        """That the provider gives both is shown by tests/integration/test_changes.py."""
+        ended: dict[str, object] = {"exit_code": code, "container_logs": "one\ntwo\nthree\nfour\n"}
+
+        def program(site: Site) -> None:
+            with ExitStack() as outputs:
+                for name, value in ended.items():
+                    output = mock.PropertyMock(return_value=pulumi.Output.from_input(value))
+                    outputs.enter_context(mock.patch.object(docker.Container, name, output))
+                Service("sonarr", changed(config={"a": "x"}), site)
+
+        if ends:
+            assert "sonarr-container" in declare(program).of("Container")
+            return
+        said = failure(program)
+        assert f"nexus-test-sonarr-seed ended with status {code}: two / three / four" in said
+        assert "docker logs nexus-test-sonarr-seed" in said
 
 
 class TestMounts:

@@ -63,7 +63,7 @@ def state(*containers: str, networks: tuple[str, ...] = (), volumes: tuple[str, 
     )
 
 
-def box(identity: str, **facts: str | None) -> Container:
+def box(identity: str, **facts: str | int | None) -> Container:
     return Container(id=identity, name=f"nexus-dev-{identity}", **{"started_at": EARLY, **facts})  # type: ignore[arg-type]
 
 
@@ -125,6 +125,14 @@ def test_a_seed_that_ended_has_done_its_work() -> None:
     assert plan(state("seed"), Scene(containers=(seed,))) == Plan()
 
 
+def test_a_seed_that_failed_runs_again() -> None:
+    seed = box("seed", status="exited", role="seed", exit_code=1)
+    todo = plan(state("seed"), Scene(containers=(seed,)))
+    assert todo == Plan(remove_containers=(seed,), refresh=("container nexus-dev-seed had ended with status 1",))
+    # Another state's is not ours to remove.
+    assert plan(State(), Scene(containers=(seed,))) == Plan(strangers=(seed.name,))
+
+
 def test_a_container_whose_creation_failed_is_left_to_the_engine() -> None:
     assert plan(state("a"), Scene(containers=(box("a", status="created"),))) == Plan()
 
@@ -183,6 +191,8 @@ def test_a_container_is_read_from_its_inspection() -> None:
     )
     assert found == expected
     assert not found.well
+    ended = container_of({**details, "State": {"Status": "exited", "ExitCode": 3}})
+    assert (ended.status, ended.exit_code) == ("exited", 3)
 
 
 @pytest.fixture
