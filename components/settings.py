@@ -135,7 +135,8 @@ class Storage(_Section):
         None,
         description="Absolute path on the Docker host of the one tree for media and downloads (hardlinks need one "
         "file system). Left out: a named Docker volume. The path has to be the apps' user's; one of root's is given "
-        "to it, with what in it is root's. Another path moves nothing: copy the files.",
+        "to it, with what in it is root's. Another path moves nothing: copy the files. From the volume to a path, "
+        "the preview first asks to unprotect the volume, which stays.",
     )
     min_free_gb: int = Field(
         5,

@@ -38,6 +38,7 @@ ORDER: Final = (
     "test_alerts",
     "test_two_stacks",
     "test_recovery",
+    "test_changes",
 )
 """Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
 
