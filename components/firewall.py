@@ -38,7 +38,11 @@ def firewall(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
             cpus=0.5,
             network=HostNetwork(why="the rules that keep containers from the host are the host's"),
             entrypoint=("/bin/sh", script),
-            env={"CHAIN": chain(pulumi.get_stack()), "POOL": str(site.settings.networks.pool)},
+            env={
+                "CHAIN": chain(pulumi.get_stack()),
+                "OPEN": " ".join(map(str, site.networks.open)),
+                "POOL": str(site.settings.networks.pool),
+            },
             config={SCRIPT.name: SCRIPT.read_text()},
             tmpfs={},
             privileges=Privileges(why="writes the rules of a firewall", capabilities=("CAP_NET_ADMIN",)),

@@ -43,9 +43,12 @@ class Row:
     @property
     def options(self) -> Mapping[str, str]:
         """The bridge's options. An internal network's gateway is no address of the host (any engine takes this
-        spelling; `gateway_mode_ipv4=isolated` is refused by engines before 28)."""
-        found = {f"{_BRIDGE}.inhibit_ipv4": "true"} if self.internal else {}
-        return {**found, f"{_BRIDGE}.enable_icc": "false"} if self.apart else found
+        spelling; `gateway_mode_ipv4=isolated` is refused by engines before 28). None is left out: the provider keeps
+        what was declared once and then is not (`options` is Optional and Computed)."""
+        return {
+            f"{_BRIDGE}.enable_icc": "false" if self.apart else "true",
+            f"{_BRIDGE}.inhibit_ipv4": "true" if self.internal else "false",
+        }
 
     def joins(self, one: str, other: str) -> bool:
         """Whether `one` may open a connection to `other` on this network."""
@@ -182,7 +185,7 @@ class Networks(pulumi.ComponentResource):
                 name=physical(row.name),
                 driver="bridge",
                 internal=row.internal,
-                options=dict(row.options) or None,
+                options=dict(row.options),
                 ipv6=False,
                 labels=[docker.NetworkLabelArgs(label=LABEL_STACK, value=pulumi.get_stack())],
                 # Subnet and gateway both: an automatic gateway comes back as a diff and replaces the network
@@ -201,6 +204,11 @@ class Networks(pulumi.ComponentResource):
             for row in TABLE
         }
         self.register_outputs({})
+
+    @property
+    def open(self) -> tuple[ipaddress.IPv4Network, ...]:
+        """The subnets that have the host for a gateway."""
+        return tuple(self.subnets[row.name] for row in TABLE if not row.internal)
 
     def attachments(self, service: str) -> list[docker.ContainerNetworksAdvancedArgs]:
         """The networks of `service`. It has its name where it answers: Docker takes a name's address from whichever

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Keeps the containers of one stack from the Docker host: $CHAIN sees what comes from the addresses of $POOL. It hangs
-# in mangle/PREROUTING, which is before a published port is redirected, and beside everything that the engine and a
+# Keeps the containers of one stack from the Docker host, and those of $OPEN, the subnets with a way out, from the other
+# subnets of $POOL: $CHAIN sees what comes from these addresses. It hangs in mangle/PREROUTING, which is before a published port is redirected, and beside everything that the engine and a
 # firewall of the host's write; a packet that is dropped here is dropped whichever of iptables' two kinds they use.
 #   firewall.sh         keeps the rules there until it is told to stop, and takes them away then
 #   firewall.sh check   ends with 0 where they are all there
@@ -12,6 +12,11 @@ rules() {
 	echo "! -s $POOL -j RETURN"
 	# What answers the host, or a client at a published port.
 	echo "-m conntrack --ctdir REPLY -j RETURN"
+	# The host has no address in an internal network and so no route to it: its default route would take the packet.
+	for network in $OPEN; do
+		echo "-s $network -d $network -j RETURN"
+		echo "-s $network -d $POOL -j DROP"
+	done
 	# The host's own resolver may be one of its addresses, or a link-local one of the cloud it runs in.
 	for server in $(sed -n '/[[:space:]]127\./d; s/^nameserver[[:space:]]*\([0-9.]*\)[[:space:]]*$/\1/p' /etc/resolv.conf); do
 		echo "-d $server -p udp --dport 53 -j RETURN"

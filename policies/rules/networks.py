@@ -19,6 +19,8 @@ from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_se
 
 _INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
 _ICC: Final = "com.docker.network.bridge.enable_icc"
+_DEFAULTS: Final = {_INHIBIT: "false", _ICC: "true"}
+"""What the engine does where nothing is said."""
 _NEEDED: Final = {_INHIBIT: "true", _ICC: "false"}
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 
@@ -163,8 +165,8 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         if known(props.get("options")) and known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
             yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
     allowed = texts(config.get("options"))
-    for key in table(props.get("options")):
-        if key not in allowed and key not in needed:
+    for key, value in table(props.get("options")).items():
+        if key not in allowed and key not in needed and (key, value) not in _DEFAULTS.items():
             yield Finding(
                 path=("options", key),
                 problem="changes how the network is joined to the host and to others",

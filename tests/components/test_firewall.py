@@ -41,6 +41,12 @@ def test_knows_its_stacks_addresses_and_reads_the_script(choice: str) -> None:
     chosen: object = CHOICES[choice].config.get("nexus:networks", {})
     pool = chosen["pool"] if isinstance(chosen, dict) and chosen else "172.31.240.0/20"
     assert {key: container.env[key] for key in ("CHAIN", "POOL")} == {"CHAIN": "nexus-test", "POOL": pool}
+    open_ = {f"network-{name}" for name in ("edge", "egress", "tunnel")}
+    assert set(container.env["OPEN"].split()) == {
+        str(network.tables("ipamConfigs")[0]["subnet"])
+        for name, network in built(choice).of("Network").items()
+        if name in open_
+    }
     (script,) = built(choice).seed("firewall").files
     assert container.texts("entrypoints") == ["/bin/sh", script]
     assert container.table("healthcheck")["tests"] == ["CMD", "/bin/sh", script, "check"]

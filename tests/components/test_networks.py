@@ -232,8 +232,8 @@ class TestSubnets:
             assert network.inputs["internal"] is row.internal
             # The engine says of both what it was told (moby, bridge/labels.go).
             assert network.table("options") == {
-                **({"com.docker.network.bridge.inhibit_ipv4": "true"} if row.internal else {}),
-                **({"com.docker.network.bridge.enable_icc": "false"} if row.name == "egress" else {}),
+                "com.docker.network.bridge.inhibit_ipv4": "true" if row.internal else "false",
+                "com.docker.network.bridge.enable_icc": "false" if row.name == "egress" else "true",
             }
             assert network.inputs["driver"] == "bridge"
             assert network.inputs["ipv6"] is False

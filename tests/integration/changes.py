@@ -343,10 +343,9 @@ ROWS: Final = (
             "labels.label": "nexus.changed",
             "labels.value": "changed",
             "name": renamed,
-            "options": {"com.docker.network.bridge.enable_icc": "false"},
+            "options": lambda _, old: {**old, "com.docker.network.bridge.enable_icc": "false"},
         },
     ),
-    Row(kind="network", keys=("options",), change=given("options", None), note="gone"),
     Row(
         kind="network",
         keys=("ipamConfigs.subnet", "ipamConfigs.gateway"),
@@ -400,7 +399,6 @@ def program() -> None:
                 internal=False,
                 members=(row.service,),
                 why="this test",
-                apart=row.note == "gone",  # such a one has options, which can be taken away
             )
             for row in own
         ),

@@ -379,8 +379,8 @@ def test_the_cookie_is_secure_behind_the_edge(stack: Stack, page: WebUi, cookie:
     found = re.match(r"v(\d+)\.(\d+)", page.get("/api/v2/app/version", cookie).body)
     assert found
     reply = page.post("/api/v2/auth/login", {"username": ADMIN_USER, "password": stack.output("admin-password")})
-    # Before 5.1 qBittorrent set the flag only where it spoke TLS itself.
-    assert ("secure" in reply.headers["set-cookie"].lower()) is ((int(found[1]), int(found[2])) >= (5, 1))
+    # Up to 5.1 qBittorrent sets the flag only where it speaks TLS itself.
+    assert ("secure" in reply.headers["set-cookie"].lower()) is ((int(found[1]), int(found[2])) >= (5, 2))
 
 
 def test_the_downloader_is_bound_to_the_tunnel(page: WebUi, cookie: str) -> None:
