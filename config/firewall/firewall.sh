@@ -12,11 +12,6 @@ rules() {
 	echo "! -s $POOL -j RETURN"
 	# What answers the host, or a client at a published port.
 	echo "-m conntrack --ctdir REPLY -j RETURN"
-	# The host has no address in an internal network and so no route to it: its default route would take the packet.
-	for network in $OPEN; do
-		echo "-s $network -d $network -j RETURN"
-		echo "-s $network -d $POOL -j DROP"
-	done
 	# The host's own resolver may be one of its addresses, or a link-local one of the cloud it runs in.
 	for server in $(sed -n '/[[:space:]]127\./d; s/^nameserver[[:space:]]*\([0-9.]*\)[[:space:]]*$/\1/p' /etc/resolv.conf); do
 		echo "-d $server -p udp --dport 53 -j RETURN"
@@ -24,6 +19,11 @@ rules() {
 	done
 	echo "-d 169.254.0.0/16 -j DROP"
 	for kind in LOCAL BROADCAST MULTICAST; do echo "-m addrtype --dst-type $kind -j DROP"; done
+	# The host has no address in an internal network and so no route to it: its default route would take the packet.
+	for network in $OPEN; do
+		echo "-s $network -d $network -j RETURN"
+		echo "-s $network -d $POOL -j DROP"
+	done
 }
 
 check() {
