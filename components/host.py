@@ -295,7 +295,9 @@ def _look(settings: Settings, root: Path) -> tuple[Mapping[str, str], str | None
         lines = reach.run(where, _SCRIPT, arguments, timeout).splitlines()
     except OSError as error:
         return {}, f"no command can be run on {where.host}: {error}"
-    if lines[:1] != ["nexus host"] or lines[-1:] != ["nexus end"]:
+    # Whatever the far shell says of its own stands before.
+    lines = lines[lines.index("nexus host") :] if "nexus host" in lines else []
+    if lines[-1:] != ["nexus end"]:
         # A key with command="docker system dial-stdio" is enough for the engine (docs/ci.md).
         return {}, f"what was run on {where.host} did not run there; may this key do nothing but reach the engine?"
     found: dict[str, list[str]] = {}
@@ -359,6 +361,7 @@ def problems(settings: Settings, facts: HostFacts) -> tuple[str, ...]:
     return (
         *found,
         *_store_problems(settings, facts, facts.engine),
+        *_user_problems(facts.engine),
         *_vpn_problems(settings, facts),
         *_cpu_problems(settings, facts, facts.engine),
         *_gpu_problems(settings, facts),
@@ -388,7 +391,16 @@ def _store_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Ite
         yield (
             f"nexus:docker.image-store: is {settings.docker.image_store}, but this engine's is {engine.image_store} "
             f"(its storage driver is {engine.storage_driver}); take the setting out, the engine is asked: run "
-            f"`scripts/pulumi -s {facts.stack} config rm --path nexus:docker.image-store`"
+            f"`{commands.config_rm(facts.stack, '--path nexus:docker.image-store')}`"
+        )
+
+
+def _user_problems(engine: Engine) -> Iterator[str]:
+    if engine.remapped and not engine.rootless:
+        yield (
+            "nexus:docker.host: this engine gives containers other users (userns-remap), and then lets none use the "
+            "host's network, which the firewall has to; take userns-remap out of its /etc/docker/daemon.json, or run "
+            "the engine rootless"
         )
 
 

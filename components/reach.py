@@ -222,7 +222,9 @@ def run(engine: DockerHost, script: str, arguments: Sequence[str], timeout: floa
     words = ["sh", "-s", "--", *arguments]
     command = ssh(engine, *words) if is_ssh(engine.host) else words
     try:
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise OSError(f"no answer within {timeout:.0f} seconds") from error
     if done.returncode and not done.stdout:

@@ -22,7 +22,7 @@ import pulumi_docker as docker
 
 from components.errors import PlatformError
 from components.names import LABEL_OWN, LABEL_SEED, labels, physical
-from components.networks import Networks
+from components.networks import Networks, rows_of
 from components.settings import DriGpu, NvidiaGpu, Settings
 from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
 
@@ -258,7 +258,7 @@ class HostNetwork:
 
     def __post_init__(self) -> None:
         if not self.why.strip():
-            raise ValueError("components/service.py: HostNetwork needs its reason")
+            raise PlatformError("components/service.py: HostNetwork needs its reason")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,8 +319,8 @@ class ServiceArgs:
         yield from self._mount_problems()
         if ports := _twice([f"{port.address}:{port.external}" for port in self.ports]):
             yield f"ports has {', '.join(ports)} twice"
-        if self.ports and isinstance(self.network, SharesNetworkOf):
-            yield "ports can be published by the service alone whose network is shared"
+        if self.ports and not isinstance(self.network, OwnNetworks):
+            yield "ports can be published by a service with networks of its own alone"
         if any(group < 0 for group in self.groups):
             yield f"groups has {min(self.groups)}, a group is 0 or more"
 
@@ -377,6 +377,8 @@ class Site:
     settings: Settings
     images: ImageStore
     networks: Networks
+    wall: pulumi.Resource | None = None
+    """What keeps containers from the host: it is there before any that has the host for a gateway."""
 
 
 @final
@@ -404,7 +406,7 @@ class Service(pulumi.ComponentResource):
             case SharesNetworkOf(service=target):
                 return target.address
             case HostNetwork():
-                raise ValueError(
+                raise PlatformError(
                     f"components/service.py: {self.name} is on no network of the stack: nothing reaches it"
                 )
 
@@ -534,13 +536,17 @@ class Service(pulumi.ComponentResource):
             must_run=True,
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=list(args.after),
+                depends_on=[*args.after, *self._wall()],
                 # The name can be taken once only. The provider asks for this where a property changed, but the engine
                 # does not ask the provider when it replaces what a failed creation left.
                 delete_before_replace=True,
                 replace_on_changes=list(REPLACING),
             ),
         )
+
+    def _wall(self) -> list[pulumi.Resource]:
+        out = isinstance(self.args.network, OwnNetworks) and not all(row.internal for row in rows_of(self.name))
+        return [self.site.wall] if self.site.wall is not None and out else []
 
     def _network(
         self,

@@ -479,7 +479,7 @@ class WireGuardVpn(_Section):
         "file, up to the comma. Needed but for nordvpn and protonvpn, where all have the same.",
     )
     endpoint_ip: ipaddress.IPv4Address | None = Field(
-        None, description="The server's address, for `custom` alone: not a name."
+        None, description="The server's address, for `custom` alone: not a name, and not the Docker host's own."
     )
     endpoint_port: int | None = Field(None, ge=1, le=65535, description="The server's port, for `custom` alone.")
     public_key: str | None = Field(None, description="The server's public key, for `custom` alone.")
@@ -610,7 +610,7 @@ class EmailReceiver(_Section):
     to: Annotated[str, AfterValidator(_mail_address)] = Field(description="Who gets the alerts.")
     sender: Annotated[str, AfterValidator(_mail_address)] = Field(description="The From address.")
     smarthost: Annotated[str, AfterValidator(_host_and_port)] = Field(
-        description="SMTP server, host:port, with STARTTLS."
+        description="SMTP server, host:port, with STARTTLS; not on the Docker host, which containers do not reach."
     )
     username: str = Field(description="User name at the SMTP server.")
 
@@ -663,11 +663,22 @@ class SecretKey:
     what: str
     fault: Callable[[str], str | None] = lambda _: None
     sample: str = "{}"
+    file: bool = False
+    """Whether it has lines: at its prompt the CLI takes the first one alone, so it is to be read from a file."""
 
 
 def _url_fault(text: str) -> str | None:
     good = re.fullmatch(r"https?://[^\s/?#]+(?:[/?#]\S*)?", text)
     return None if good else "must be an address that begins with https:// or http://, without spaces"
+
+
+def _pem(kind: str) -> str:
+    return f"-----BEGIN {kind}-----\n{{}}\n-----END {kind}-----"
+
+
+def _no_pem(text: str, kind: str) -> str | None:
+    found = re.search(rf"-----BEGIN ([A-Z ]*{kind})-----\s[\s\S]+?-----END \1-----", text)
+    return None if found else f"is not whole PEM text, from its line BEGIN {kind} to its line END"
 
 
 def _no_wireguard_key(text: str) -> str | None:
@@ -679,9 +690,19 @@ def _no_wireguard_key(text: str) -> str | None:
 _SAMPLE_KEY: Final = "{:A<43.43}="
 
 TLS_CERTIFICATE: Final = SecretKey(
-    key="tls-certificate", what="PEM certificate chain for *.<domain>; on localhost domains not needed"
+    key="tls-certificate",
+    what="PEM certificate chain for *.<domain>; on localhost domains not needed",
+    fault=lambda text: _no_pem(text, "CERTIFICATE"),
+    sample=_pem("CERTIFICATE"),
+    file=True,
 )
-TLS_KEY: Final = SecretKey(key="tls-key", what="PEM private key of that certificate")
+TLS_KEY: Final = SecretKey(
+    key="tls-key",
+    what="PEM private key of that certificate",
+    fault=lambda text: _no_pem(text, "PRIVATE KEY"),
+    sample=_pem("PRIVATE KEY"),
+    file=True,
+)
 WIREGUARD_PRIVATE_KEY: Final = SecretKey(
     key="wireguard-private-key",
     what="your WireGuard private key",
@@ -699,11 +720,15 @@ OPENVPN_PASSWORD: Final = SecretKey(key="openvpn-password", what="OpenVPN passwo
 OPENVPN_CONFIG: Final = SecretKey(
     key="openvpn-config",
     what="your .ovpn file for provider custom, with certificates and keys inside it",
+    file=True,
     fault=openvpn.problem,
     sample="remote 198.51.100.7 1194 udp\n# {}",
 )
 ALERT_WEBHOOK_URL: Final = SecretKey(
-    key="alert-webhook-url", what="URL that alerts are posted to", fault=_url_fault, sample="https://{}.invalid/"
+    key="alert-webhook-url",
+    what="URL that alerts are posted to; not on the Docker host itself, which containers do not reach",
+    fault=_url_fault,
+    sample="https://{}.invalid/",
 )
 SMTP_PASSWORD: Final = SecretKey(key="smtp-password", what="password at the SMTP server")
 
@@ -941,7 +966,7 @@ def _secret_problems(settings: Settings, config: Mapping[str, str], stack: str) 
         needed += pair if asked or any(one.key in have for one in pair) else ()
     for secret in SECRET_KEYS:
         key = f"{PROJECT}:{secret.key}"
-        command = f"run `{commands.config_set(stack, f'--secret {key}')}`"
+        command = f"run `{commands.config_set(stack, f'--secret {key}')}{' < FILE' if secret.file else ''}`"
         if key not in config:
             if secret in needed:
                 yield f"{key}: missing ({secret.what}); {command}"

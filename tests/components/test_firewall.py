@@ -7,6 +7,8 @@ import dataclasses
 import pytest
 
 from components import firewall
+from components.errors import PlatformError
+from components.networks import TABLE
 from components.service import HostNetwork, Service, Site
 from tests.components.recorder import run
 from tests.components.stacks import CHOICES, GOOD, built, declare
@@ -53,16 +55,23 @@ def test_knows_its_stacks_addresses_and_reads_the_script(choice: str) -> None:
     assert built(choice).seed("firewall").files[script] == firewall.SCRIPT.read_text()
 
 
+def test_is_there_before_what_has_the_host_for_a_gateway() -> None:
+    made = built("dev")
+    first = {name for name, item in made.of("Container").items() if "firewall-container" in item.depends_on}
+    out = {member for row in TABLE if not row.internal for member in row.members}
+    assert first == {f"{member}-container" for member in out}
+
+
 class TestHostNetwork:
     @pytest.mark.parametrize("why", ["", "  "])
     def test_needs_its_reason(self, why: str) -> None:
-        with pytest.raises(ValueError, match="HostNetwork needs its reason"):
+        with pytest.raises(PlatformError, match="HostNetwork needs its reason"):
             HostNetwork(why=why)
 
     def test_has_no_address_in_the_stack(self) -> None:
         def program(site: Site) -> None:
             service = Service("sonarr", dataclasses.replace(GOOD, network=HostNetwork(why="a test")), site)
-            with pytest.raises(ValueError, match="sonarr is on no network of the stack"):
+            with pytest.raises(PlatformError, match="sonarr is on no network of the stack"):
                 print(service.address)
 
         container = declare(program).service("sonarr")

@@ -111,7 +111,11 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
         ),
         (
             replace(WELL, engine=replace(ENGINE, storage_driver="overlayfs", containerd_images=True)),
-            ("nexus:docker.image-store: is overlay2", "-s dev config rm --path nexus:docker.image-store`"),
+            ("nexus:docker.image-store: is overlay2", "config rm --path nexus:docker.image-store "),
+        ),
+        (
+            replace(WELL, engine=replace(ENGINE, remapped=True)),
+            ("nexus:docker.host: this engine gives containers other users (userns-remap)", "run the engine rootless"),
         ),
     ],
 )

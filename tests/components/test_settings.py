@@ -557,14 +557,27 @@ class TestSecretSettings:
         del secrets[f"nexus:{absent}"]
         (line,) = refusal(Choice(config=DEMANDS[demand].config, secrets=secrets))
         assert line.startswith(f"nexus:{absent}: missing (")
-        assert line.endswith(f"run `pulumi config set --secret nexus:{absent} --stack test`")
+        # At its prompt the CLI takes one line.
+        file = " < FILE" if absent in {secret.key for secret in SECRET_KEYS if secret.file} else ""
+        assert line.endswith(f"run `pulumi config set --secret nexus:{absent} --stack test{file}`")
 
     def test_the_command_is_the_readers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NEXUS_ROOT", "/nexus")  # scripts/env.sh
         missing, _ = refusal(Choice(config=PUBLIC, secrets={}))
-        assert missing.endswith("run `scripts/pulumi -s test config set --secret nexus:tls-certificate`")
+        assert missing.endswith("run `scripts/pulumi -s test config set --secret nexus:tls-certificate < FILE`")
         (clear,) = refusal(Choice(config={**EMBEDDED, "nexus:smtp-password": "canary"}, secrets={}))
         assert "run `scripts/pulumi -s test config set --secret nexus:smtp-password` with it" in clear
+
+    @pytest.mark.parametrize(("key", "kind"), [("tls-certificate", "CERTIFICATE"), ("tls-key", "PRIVATE KEY")])
+    @pytest.mark.parametrize("lost", [0, 1, 2], ids=["its first line", "what is in it", "its last line"])
+    def test_a_certificate_or_key_that_is_not_whole(self, key: str, kind: str, lost: int) -> None:
+        secrets = given()
+        lines = secrets[f"nexus:{key}"].splitlines()
+        secrets[f"nexus:{key}"] = "\n".join(lines[:lost] + lines[lost + 1 :])
+        (line,) = refusal(Choice(config=PUBLIC, secrets=secrets))
+        assert line.startswith(
+            f"nexus:{key}: is not whole PEM text, from its line BEGIN {kind} to its line END; run "
+        )
 
     @pytest.mark.parametrize("domain", ["localhost", "home.localhost"])
     def test_a_name_of_this_machine_needs_no_certificate(self, domain: str) -> None:
