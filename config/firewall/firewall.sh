@@ -1,6 +1,6 @@
 #!/bin/sh
 # Keeps the containers of one stack from the Docker host, and those of $OPEN, the subnets with a way out, from the
-# other subnets of $POOL: $CHAIN sees what comes from these addresses. It hangs in mangle/PREROUTING, which is before a
+# other subnets of $POOL: $CHAIN sees what comes from these addresses, and what comes to them past the ports. It hangs in mangle/PREROUTING, which is before a
 # published port is redirected, and beside everything that the engine and a firewall of the host's write; a packet that
 # is dropped here is dropped whichever of iptables' two kinds they use.
 #   firewall.sh         keeps the rules there until it is told to stop, and takes them away then
@@ -10,6 +10,9 @@ set -eu
 table() { iptables -w 10 -t mangle "$@"; }
 
 rules() {
+	# Nobody comes in but by a published port, which is not yet an address of the pool here: not a neighbour that routes
+	# to it, and not another stack's container.
+	echo "! -s $POOL -d $POOL -m conntrack --ctdir ORIGINAL -j DROP"
 	echo "! -s $POOL -j RETURN"
 	# What answers the host, or a client at a published port.
 	echo "-m conntrack --ctdir REPLY -j RETURN"
