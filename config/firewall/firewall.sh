@@ -1,8 +1,8 @@
 #!/bin/sh
-# Keeps the containers of one stack from the Docker host, and those of $OPEN, the subnets with a way out, from the
-# other subnets of $POOL: $CHAIN sees what comes from these addresses, and what comes to them past the ports. It hangs in mangle/PREROUTING, which is before a
-# published port is redirected, and beside everything that the engine and a firewall of the host's write; a packet that
-# is dropped here is dropped whichever of iptables' two kinds they use.
+# Keeps the containers of one stack from the Docker host, those of $OPEN, the subnets with a way out, from the other
+# subnets of $POOL, and everybody else from all of them but for published ports. $CHAIN hangs in mangle/PREROUTING,
+# which is before a published port is redirected, and beside everything that the engine and a firewall of the host's
+# write; a packet that is dropped here is dropped whichever of iptables' two kinds they use.
 #   firewall.sh         keeps the rules there until it is told to stop, and takes them away then
 #   firewall.sh check   ends with 0 where they are all there
 set -eu

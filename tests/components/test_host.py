@@ -499,7 +499,10 @@ def test_gather_asks_over_ssh_what_it_asks_here(far: Path, tmp_path: Path) -> No
             settings(docker={"host": f"unix://{tmp_path / 'docker.sock'}"}, storage={"data": str(odd)}), "dev"
         ),
         local=False,
+        # What may change on this machine in between.
         free_bytes=facts.free_bytes,
+        listeners=facts.listeners,
+        ranges=facts.ranges,
     )
     log = Path(f"{far}.log").read_text(encoding="utf-8")
     start = "-l me -p 2222 -F /my own/ssh -o BatchMode=yes -o ConnectTimeout=30 -T -- nas "
