@@ -10,6 +10,8 @@ set -eu
 table() { iptables -w 10 -t mangle "$@"; }
 
 rules() {
+	# The host itself, whose gateway addresses are of the pool.
+	echo "-i lo -j RETURN"
 	# Nobody comes in but by a published port, which is not yet an address of the pool here: not a neighbour that routes
 	# to it, and not another stack's container.
 	echo "! -s $POOL -d $POOL -m conntrack --ctdir ORIGINAL -j DROP"
