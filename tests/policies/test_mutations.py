@@ -350,6 +350,8 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("driver: of the network", "volume-data"): "the media tree may lie on another kind of file system",
     ("ports: another number", "traefik-container"): "a stack of development may publish any port from 1024 on",
     ("a row removed", "network-data"): "nobody is on it yet",
+    ("options: not given", "network-edge"): "they say what the engine does anyway",
+    ("options: not given", "network-tunnel"): "they say what the engine does anyway",
     ("mounts: the engine's socket", "cadvisor-socket-proxy-container"): "has the socket anyway, by a named exception",
     ("mounts: the engine's socket", "guard-socket-proxy-container"): "has the socket anyway, by a named exception",
     ("group_adds: root's", "cadvisor-socket-proxy-container"): "the socket may be group 0's, by a named exception",

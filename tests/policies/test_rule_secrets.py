@@ -914,7 +914,7 @@ def test_the_platforms_files_are_judged() -> None:
         found = [f for rule in secrets.RULES for f in rule.judge(dataclasses.replace(one, props=moved), {})]  # type: ignore[misc]
         refused |= {one.name} if found else set()
     # What the others hold there is a verifier, or too short to be told from a word.
-    assert refused == {f"{name}-seed" for name in ("sonarr", "radarr", "prowlarr", "vpn", "vpn-peer")}
+    assert refused == {f"{name}-seed" for name in ("sonarr", "radarr", "prowlarr", "vpn", "vpn-peer", "traefik")}
 
 
 # ---- connection strings, basic authentication, wrappings ----
