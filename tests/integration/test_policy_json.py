@@ -40,12 +40,13 @@ class Engine:
 
     environment: dict[str, str]
 
-    def run(self, folder: Path, command: str, *arguments: str) -> str:
-        """What a command of the engine prints on stdout."""
+    def run(self, folder: Path, command: str, *arguments: str, given: str = "") -> str:
+        """What a command of the engine prints on stdout; `given` on its stdin."""
         done = subprocess.run(
             ["pulumi", *command.split(), *arguments, "--non-interactive", "--color", "never"],
             cwd=folder,
             env=self.environment,
+            input=given,
             capture_output=True,
             text=True,
             check=False,
@@ -164,7 +165,7 @@ def test_the_platform_passes(engine: Engine, tmp_path: Path, stack: str) -> None
     engine.environment.update(PULUMI_STACK=stack, PULUMI_OPTION_CONFIG_FILE=str(file))
     for secret in SECRET_KEYS:
         value = secret.sample.format(SECRET.replace("-", ""))
-        engine.run(ROOT, f"config set --secret nexus:{secret.key}", value)
+        engine.run(ROOT, f"config set --secret nexus:{secret.key}", given=value)
     done = policy("--preview", engine.run(ROOT, "preview --json"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"policy: stack {stack}: {len(RULES)} rules run, " in done.stdout
