@@ -19,6 +19,7 @@ from typing import Final
 import docker
 import pytest
 
+from components.settings import TLS_CERTIFICATE, TLS_KEY
 from scripts.engine import VOLUME
 from tests.integration.conftest import own
 from tests.integration.stacks import (
@@ -171,10 +172,12 @@ def test_a_message_names_the_plain_command(plain: Plain) -> None:
     assert refused.process.returncode != 0
     assert "Traceback" not in refused.output
     for key in ("nexus:tls-certificate", "nexus:tls-key"):
-        assert f"run `pulumi config set --secret {key} --stack {plain.stack.name}`" in refused.output
+        assert f"run `pulumi config set --secret {key} --stack {plain.stack.name} < FILE`" in refused.output
     assert "scripts/pulumi" not in refused.output
-    for key in ("nexus:tls-certificate", "nexus:tls-key"):
-        succeeded(plain.pulumi("config", "set", "--secret", key, "a text of this test"))
+    for secret in (TLS_CERTIFICATE, TLS_KEY):
+        # Not as its first thing: a word that begins with a dash is an option.
+        text = "\n" + secret.sample.format("a text of this test")
+        succeeded(plain.pulumi("config", "set", "--secret", f"nexus:{secret.key}", text))
     succeeded(plain.pulumi("preview", *PACK))
     for key in ("nexus:tls-certificate", "nexus:tls-key"):
         succeeded(plain.pulumi("config", "rm", key))
