@@ -6,7 +6,6 @@ from typing import Final
 
 import pulumi
 
-from components.networks import address
 from components.service import CONFIG, HealthCheck, Metrics, Service, ServiceArgs, Site, User, Web
 from components.settings import NoGpu
 from components.storage import Storage
@@ -45,7 +44,7 @@ def jellyfin(
     and televisions cannot follow a redirect to another one. Media is read-only to it."""
     settings = site.settings.jellyfin
     apps = site.settings.apps
-    proxies = _PROXIES.format(address=address(site.settings.networks.pool, "traefik", "apps"))
+    proxies = _PROXIES.format(address=site.networks.address("traefik", "apps"))
     return Service(
         "jellyfin",
         ServiceArgs(

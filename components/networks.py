@@ -1,8 +1,8 @@
 """The stack's networks and who is on them: deny by default, as data.
 
 Two containers can talk only where they share a row, and no container talks to the host (components/firewall.py has
-what Docker's own options leave open). A test walks every pair of this table from inside the
-running containers; nothing else in the program attaches a container to a network.
+what Docker's own options leave open). A test walks every pair of this table from inside the running containers;
+nothing else in the program attaches a container to a network.
 """
 
 from __future__ import annotations
@@ -165,19 +165,12 @@ def subnets(pool: ipaddress.IPv4Network) -> Mapping[str, ipaddress.IPv4Network]:
     return {row.name: subnet for row, subnet in zip(TABLE, pool.subnets(new_prefix=24), strict=False)}
 
 
-def address(pool: ipaddress.IPv4Network, service: str, network: str) -> ipaddress.IPv4Address:
-    """The fixed address of `service` on that network. Raises KeyError where the table fixes none."""
-    row = next(row for row in TABLE if row.name == network)
-    return subnets(pool)[network][row.fixed[service]]
-
-
 class Networks(pulumi.ComponentResource):
     """The Docker networks of `TABLE`. Attach with `attachments`; it hands out Outputs, never names, so that a
     replaced network replaces what hangs on it."""
 
     def __init__(self, pool: ipaddress.IPv4Network, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("nexus:networks:Networks", "networks", {}, opts)
-        self.pool = pool
         self.subnets = subnets(pool)
         self.by_name = {
             row.name: docker.Network(
@@ -224,4 +217,5 @@ class Networks(pulumi.ComponentResource):
 
     def address(self, service: str, network: str) -> ipaddress.IPv4Address:
         """The fixed address of `service` on that network. Raises KeyError where the table fixes none."""
-        return address(self.pool, service, network)
+        row = next(row for row in TABLE if row.name == network)
+        return self.subnets[network][row.fixed[service]]

@@ -44,7 +44,7 @@ def _problems(text: str) -> Iterator[str]:
                     yield f"line {number}: gluetun takes proto with one of {', '.join(_PROTOCOLS)}"
                 protocol = protocol or rest[0]
             case ["port", *rest]:
-                if len(rest) != 1 or not _port(rest[0]):
+                if len(rest) != 1 or not is_port(rest[0]):
                     yield f"line {number}: must be port and a number from 1 to 65535"
             case ["remote", *rest]:
                 yield from _remote(number, rest)
@@ -70,13 +70,14 @@ def _remote(number: int, words: list[str]) -> Iterator[str]:
         ipaddress.IPv4Address(words[0])
     except ValueError:
         yield f"line {number}: remote must be an IPv4 address: names cannot be looked up before the tunnel is there"
-    if len(words) > 1 and not _port(words[1]):
+    if len(words) > 1 and not is_port(words[1]):
         yield f"line {number}: the port of remote must be a number from 1 to 65535"
     if len(words) > 2 and words[2] not in ("tcp", "udp"):
         yield f"line {number}: the protocol of remote must be udp or tcp"
 
 
-def _port(text: str) -> bool:
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port."""
     return text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535
 
 

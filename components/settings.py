@@ -124,7 +124,7 @@ def _mail_address(text: str) -> str:
 
 def _host_and_port(text: str) -> str:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+    if not host or not openvpn.is_port(port):
         raise ValueError("must be a host and a port, such as smtp.example.org:587")
     try:
         ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
@@ -425,7 +425,7 @@ def _answers(text: str) -> str:
         address = ipaddress.IPv4Address(host)
     except ValueError:
         address = None
-    if address is None or not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535) or port == "443":
+    if address is None or not openvpn.is_port(port) or port == "443":
         raise ValueError("must be an IPv4 address and a TCP port that is not 443, such as 10.64.0.1:9998")
     return f"{address}:{int(port)}"
 
