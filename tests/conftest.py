@@ -8,5 +8,8 @@ from components import reach
 for _name in reach.VARIABLES:
     os.environ.pop(_name, None)
 
+# The commands in messages are the Pulumi CLI's (components/commands.py), whether scripts/test started pytest or not.
+os.environ.pop("NEXUS_ROOT", None)
+
 # An Output put into an f-string is an error, instead of an error text as the value (sdk/python output.py).
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
