@@ -425,7 +425,7 @@ def _answers(text: str) -> str:
         address = ipaddress.IPv4Address(host)
     except ValueError:
         address = None
-    if address is None or not openvpn.is_port(port) or port == "443":
+    if address is None or not openvpn.is_port(port) or int(port) == 443:
         raise ValueError("must be an IPv4 address and a TCP port that is not 443, such as 10.64.0.1:9998")
     return f"{address}:{int(port)}"
 

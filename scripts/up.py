@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from components.settings import Settings
+from components.settings import EmbeddedVpn, Settings
 from scripts import certificate, dockerhost, heal, images, options, stack
 from scripts.console import UserError, elapsed, finish, say, table
 from scripts.dockerhost import SERVICE, Container
@@ -138,6 +138,8 @@ def report(engine: Engine, settings: Settings, state: State, stand_ins: Sequence
         ["stack file", str(files.config)],
         ["data", str(outputs.get("data", "?"))],
     ]
+    if isinstance(settings.vpn, EmbeddedVpn):
+        rows.append(["VPN", "the peer inside the stack, which hides nothing: downloads come to your own address"])
     if certificate.is_local(settings.edge.domain):
         rows.append(["local CA", f"{paths.ca / 'ca.pem'} (`scripts/run certificate` says how to trust it)"])
     if stand_ins:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +63,51 @@ def test_is_there_before_what_has_the_host_for_a_gateway() -> None:
     first = {name for name, item in made.of("Container").items() if "firewall-container" in item.depends_on}
     out = {member for row in TABLE if not row.internal for member in row.members}
     assert first == {f"{member}-container" for member in out}
+
+
+def written(folder: Path) -> list[str]:
+    """The rules that the script hands to iptables-restore for one network of a pool; the tables' own commands are
+    replaced by ones that find no rule and keep what they are given."""
+    for name, body in (("iptables", 'case "$*" in *" -A "* | *" -I "*) exit 0 ;; *) exit 1 ;; esac'),
+                       ("iptables-restore", f"cat >{folder}/given && mv {folder}/given {folder}/rules")):  # fmt: skip
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "CHAIN": "c",
+        "OPEN": "10.7.1.0/24",
+        "POOL": "10.7.0.0/16",
+    }
+    with subprocess.Popen(
+        ["/bin/sh", str(firewall.SCRIPT)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "the rules of c are in place\n"
+        run.terminate()
+    lines = (folder / "rules").read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("-A c ") for line in lines if line.startswith("-A c ")]
+
+
+def test_what_the_host_listens_on_is_dropped_before_the_stacks_own_networks_are_let_through(tmp_path: Path) -> None:
+    """A gateway is both: an address of the host, and one of the network that it leads out of."""
+    rules = written(tmp_path)
+    host = [rules.index(f"-m addrtype --dst-type {kind} -j DROP") for kind in ("LOCAL", "BROADCAST", "MULTICAST")]
+    own = [at for at, rule in enumerate(rules) if "-s 10.7.1.0/24" in rule]
+    assert len(own) == 2
+    assert max(host) < min(own)
+    assert [rules[at] for at in own] == [
+        "-s 10.7.1.0/24 -d 10.7.1.0/24 -j RETURN",
+        "-s 10.7.1.0/24 -d 10.7.0.0/16 -j DROP",
+    ]
+
+
+def test_a_neighbour_is_dropped_before_all_but_the_stacks_own_addresses_are_let_go(tmp_path: Path) -> None:
+    rules = written(tmp_path)
+    assert rules[:3] == [
+        "-i lo -j RETURN",
+        "! -s 10.7.0.0/16 -d 10.7.0.0/16 -m conntrack --ctdir ORIGINAL -j DROP",
+        "! -s 10.7.0.0/16 -j RETURN",
+    ]
 
 
 class TestHostNetwork:

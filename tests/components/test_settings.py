@@ -365,7 +365,14 @@ class TestOneMistake:
                     "nexus:vpn.health-target: must be an IPv4 address and a TCP port that is not 443",
                     id=f"health-{target}",
                 )
-                for target in ("canary.org:80", "10.77.3.10", "10.77.3.10:77310", "10.77.3.10:443", "[fd00::7731]:80")
+                for target in (
+                    "canary.org:80",
+                    "10.77.3.10",
+                    "10.77.3.10:77310",
+                    "10.77.3.10:443",
+                    "10.77.3.10:0443",
+                    "[fd00::7731]:80",
+                )
             ),
             *(
                 pytest.param(

@@ -1,7 +1,8 @@
 """The stacks that the integration tests run against, brought up and destroyed by the commands that users run.
 
-Two stacks in all: `test-dev`, which lives for the whole run, and `test2-dev` beside it for what breaks or removes a
-stack. Everything they make carries their names, and what a killed run left is removed before the next one.
+`test-dev` lives for the whole run, and `test2-dev` beside it is for what breaks or removes a stack; a module that
+needs a stack of another shape makes and destroys its own. Everything they make carries their names, and what a killed
+run left is removed before the next one.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ ORDER: Final = (
     "test_rider",
     "test_monitoring",
     "test_bad_input",
+    "test_report",
+    "test_policy_json",
     "test_alerts",
     "test_two_stacks",
     "test_recovery",
     "test_changes",
     "test_ssh",
+    "test_plain_pulumi",
     "test_vpn_choices",
 )
 """Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""

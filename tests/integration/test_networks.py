@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 import pytest
@@ -21,6 +22,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 from components.downloads import GUARD, WEBUI_PORT
+from components.names import LABEL_SERVICE
 from components.networks import TABLE, may_talk, rows_of
 from tests.integration.probes import probe
 from tests.integration.stacks import Stack, health_of, service_of, wait_for
@@ -386,14 +388,28 @@ def test_without_the_firewall_the_host_is_seen(stack: Stack, nodes: list[Node], 
         firewall.start()
         wait_for(lambda: health_of(firewall) == "healthy", 60, "the firewall to be healthy again")
         host.letters.clear()
+    # A neighbour's firewall goes on keeping everybody from the neighbour's side.
+    elsewhere = pools_of_others(stack)
     for source in ("sonarr", "alertmanager", "traefik", "vpn-peer"):
         for address in (*host.addresses, far.link_local):
-            assert f"{source} to the host's side at {address}: connected" in found
+            seen = f"{source} to the host's side at {address}: connected" in found
+            assert seen != any(IPv4Address(address) in pool for pool in elsewhere), (source, address)
         assert f"{source} to the host: a datagram arrived" in found
     # gluetun lets its namespace reach the networks that it is on.
     assert any(fault.startswith("vpn to the host's side") for fault in found)
     assert not any(fault.startswith("node-exporter to the host") for fault in found), "it has no way there at all"
     assert rules_in_place(stack)
+
+
+def pools_of_others(stack: Stack) -> list[IPv4Network]:
+    """The address pools of the other stacks whose firewall runs on this host."""
+    return [
+        IPv4Network(setting.removeprefix("POOL="))
+        for firewall in stack.client.containers.list(filters={"label": f"{LABEL_SERVICE}=firewall"})
+        if firewall.name != stack.physical("firewall")
+        for setting in firewall.attrs["Config"]["Env"]
+        if setting.startswith("POOL=")
+    ]
 
 
 def rules_in_place(stack: Stack) -> list[str]:

@@ -127,13 +127,16 @@ def test_the_report_has_addresses_and_places_and_no_secret(engine: Engine) -> No
         "jellyfin (not the real programs",
     ):
         assert part in text
+    assert "which hides nothing" in text
     assert "v1:abc" not in text
     assert engine.files.passphrase
     assert engine.files.passphrase.read_text(encoding="utf-8").strip() not in text
 
 
-def test_the_report_names_stand_ins_and_the_local_ca_only_where_there_are_some(engine: Engine) -> None:
+def test_the_report_names_stand_ins_local_ca_and_embedded_vpn_only_where_there_are_some(engine: Engine) -> None:
     stack.set_value(engine.files, "nexus:edge", {"domain": "media.example.org"})
+    stack.set_value(engine.files, "nexus:vpn", {"type": "wireguard", "provider": "protonvpn"})
     text = report(engine, {})
+    assert "hides nothing" not in text
     assert "stand-ins" not in text
     assert "local CA" not in text

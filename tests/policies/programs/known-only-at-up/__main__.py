@@ -11,6 +11,7 @@ network = docker.Network(
     "network-data",
     name="nexus-policy-test-later",
     internal=True,
+    options={"com.docker.network.bridge.inhibit_ipv4": "true"},
     ipam_configs=[{"subnet": "172.31.254.0/24", "gateway": "172.31.254.1"}],
 )
 container(
