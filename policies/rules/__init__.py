@@ -5,6 +5,7 @@ from typing import Final
 from pulumi_policy import Policy
 
 from policies.rules import (
+    closed,
     data,
     environments,
     hardening,
@@ -20,6 +21,7 @@ from policies.rules import (
 from policies.rules.rule import Rule
 
 FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
+    "closed": closed.RULES,
     "sockets": sockets.RULES,
     "secrets": secrets.RULES,
     "hardening": hardening.RULES,

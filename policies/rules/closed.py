@@ -1,0 +1,87 @@
+"""Family `closed`: a stack holds the types of resources and their inputs that a list names, and nothing else.
+
+The other families say what is wrong with an input that this program writes. Here is refused whatever nobody has
+allowed yet: an input that the provider gains next year, or one that no other rule knows. The list is
+policies/config.yaml's, where a new line is reviewed. Not seen from here: what a listed input holds, unless the list
+says which value it may have.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from pulumi_policy import Severity
+
+from policies.rules.configuration import texts
+from policies.rules.containers import table
+from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.rule import Config, Finding, Resource, Rule
+
+_FILE: Final = "settings.known-inputs.inputs in policies/config.yaml"
+
+
+def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
+    listed = table(config.get("inputs"))
+    if resource.type not in listed:
+        yield Finding(
+            path=(),
+            problem=f"is a {resource.type}: no such type is on the list",
+            remedy=f"Do without it; or have it reviewed as a line of {_FILE}",
+        )
+        return
+    names = texts(listed[resource.type])
+    for path in _outside(resource.props, (), "", names):
+        yield Finding(
+            path=path,
+            problem=f"is not on the list of inputs of a {resource.kind}, or not with this value",
+            remedy=f"Do without it; or have it reviewed as a line of {_FILE}",
+        )
+
+
+def _outside(value: Value, path: Path, name: str, listed: Sequence[str]) -> Iterator[Path]:
+    """The paths to what is not on the list, each as near to the resource as it can be said."""
+    if value is None or value in ([], {}) or _allowed(value, name, listed):
+        return
+    if isinstance(value, dict) and (not name or _leads_on(name, listed)):
+        for key, member in value.items():
+            yield from _outside(member, (*path, key), f"{name}.{key}" if name else key, listed)
+    elif isinstance(value, list) and _leads_on(name, listed):
+        for index, member in enumerate(value):
+            yield from _outside(member, (*path, index), name, listed)
+    elif value is not UNKNOWN or not _leads_on(name, listed):
+        yield path
+
+
+def _allowed(value: Value, name: str, listed: Sequence[str]) -> bool:
+    for one in listed:
+        key, _, only = one.partition("=")
+        if fnmatchcase(name, key) and (not only or only == json.dumps(value, default=str)):
+            return True
+    return False
+
+
+def _leads_on(name: str, listed: Sequence[str]) -> bool:
+    """Whether members of it are on the list."""
+    return any(one.startswith(f"{name}.") for one in listed)
+
+
+RULES: Final = (
+    Rule(
+        name="known-inputs",
+        description="A stack has only the types of resources, and each only the inputs, that the list names.",
+        remediation="Do without it; or add a line to `known-inputs` in policies/config.yaml, where it is reviewed.",
+        severity=Severity.HIGH,
+        judge=_unlisted,
+        types=("",),
+        settings={
+            "inputs": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "default": {},
+                "description": "The inputs of each type, such as `mounts.source`: a dot goes into objects and the "
+                "items of lists, `*` is any name, and `=` with a value in JSON allows that value alone.",
+            }
+        },
+    ),
+)
