@@ -8,6 +8,7 @@ running the engine (engine.py), and what the settings mean (components/settings.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -230,11 +231,16 @@ def opens(passphrase: str, salt: str) -> bool:
         seed, nonce, text = (base64.b64decode(part) for part in (salt64, nonce64, text64))
     except ValueError:
         return False
-    key = hashlib.pbkdf2_hmac("sha256", passphrase.encode(), seed, 1_000_000, 32)
     try:
-        return AESGCM(key).decrypt(nonce, text, None) == b"pulumi"
+        return AESGCM(_derived(passphrase, seed)).decrypt(nonce, text, None) == b"pulumi"
     except InvalidTag:
         return False
+
+
+# A third of a second each, and a command asks about the same passphrase several times.
+@functools.lru_cache(maxsize=8)
+def _derived(passphrase: str, seed: bytes) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), seed, 1_000_000, 32)
 
 
 def adopt_salt(files: StackFiles, salt: str, whence: str) -> None:

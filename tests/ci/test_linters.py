@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+pytestmark = pytest.mark.tools
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 ZIZMOR: Final = ROOT / ".venv" / "bin" / "zizmor"
 ACTIONLINT: Final = ROOT / "scripts" / "ci" / "actionlint" / "run"

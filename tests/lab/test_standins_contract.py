@@ -26,6 +26,8 @@ import pytest
 
 from components.images import PINS
 
+pytestmark = pytest.mark.tools
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 DESCRIPTIONS: Final = ROOT.parent / "shared" / "openapi"
 KEY: Final = "0123456789abcdef0123456789abcdef"

@@ -30,6 +30,8 @@ from scripts.paths import Paths
 from scripts.wire import Json, Table
 from tests.components import recorder
 
+pytestmark = pytest.mark.tools
+
 SECRET_MARK = {wire.SIGNATURE: "1b47061264138c4ac30d75fd1eb44270"}
 APPS = "nexus:platform:Platform$nexus:service:Service"
 

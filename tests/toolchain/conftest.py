@@ -18,6 +18,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder runs the scripts on a small machine of its own, for a second or more."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.tools)
+
+
 CLI = "3.259.0"
 DOCKER = "5.2.0"
 RANDOM = "4.21.4"
