@@ -109,15 +109,6 @@ def _new_privileges(spec: Spec, _config: Config) -> Iterator[Finding]:
         )
 
 
-def _no_new_privileges(resource: Resource, _config: Config) -> dict[str, Value]:
-    others = [
-        one
-        for one in items(resource.props.get("securityOpts"))
-        if not (isinstance(one, str) and _option(one).partition("=")[0] == "no-new-privileges")
-    ]
-    return {"securityOpts": [*others, "no-new-privileges:true"]}
-
-
 # What may stand in `securityOpts` besides no-new-privileges; everything else confines less than the engine's own.
 _CONFINES: Final = re.compile(
     r"apparmor=(?!unconfined$)[\w./-]+|seccomp=(?:builtin|/[\w./-]+)|writable-cgroups=false|"
@@ -460,7 +451,6 @@ RULES: Final = (
         remediation="Add `no-new-privileges:true` to `securityOpts`.",
         severity=Severity.HIGH,
         judge=_each(_new_privileges),
-        remedy=_no_new_privileges,
         benchmarks=("CIS 5.26", "OWASP 4"),
     ),
     Rule(

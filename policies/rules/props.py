@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from pulumi_policy import Secret
 from pulumi_policy import proxy as sdk
-from pulumi_policy import secret as sdk_secret
 
 from policies.rules.literals import looks_secret
 
@@ -75,35 +74,6 @@ def _member(holder: Mapping[object, object] | Sequence[object], key: object) -> 
         return plain(holder[key])  # type: ignore[call-overload]
     except (sdk.UnknownValueError, LookupError):
         return UNKNOWN
-
-
-def changed(props: object, changes: Mapping[str, Value]) -> object | None:
-    """What a remediation hands back: `props`, as the engine gave them to it, with other values for some properties.
-
-    Everything else stays as it is, secrets and unknowns included. None where a property that is to change holds a
-    secret: its new value would stand in clear.
-    """
-    target = _target(props)
-    if not isinstance(target, Mapping) or any(_holds_secret(target.get(key)) for key in changes):
-        return None
-    # Reading through the SDK's proxy takes the mark off a secret; what is under the proxy has it still.
-    proxied: object = sdk_secret.secrets_preserving_proxy({**target, **changes})
-    return proxied
-
-
-def _target(value: object) -> object:
-    if isinstance(value, sdk_secret._DictSecretsProxy | sdk_secret._ListSecretsProxy):
-        return value["__target"]
-    return value
-
-
-def _holds_secret(value: object) -> bool:
-    value = _target(value)
-    if isinstance(value, Secret):
-        return True
-    if isinstance(value, Mapping):
-        return any(_holds_secret(value[key]) for key in value)
-    return isinstance(value, list) and any(map(_holds_secret, value))
 
 
 @lru_cache(maxsize=4096)

@@ -96,7 +96,7 @@ def _processes(resource: Resource, config: Config) -> Iterator[Finding]:
 
 
 _ROTATION: Final[Mapping[str, str]] = {"max-size": "10m", "max-file": "3"}
-"""Options of a log driver that keeps logs, and what a remediation sets."""
+"""Options of a log driver that keeps logs."""
 _BY_ITSELF: Final = "local"
 """The driver that rotates also without options (20m, 5 files)."""
 
@@ -145,22 +145,6 @@ def _logs(resource: Resource, config: Config) -> Iterator[Finding]:
                 config,
                 ("taskSpec", "logDriver"),
             )
-
-
-def _rotation(resource: Resource, config: Config) -> dict[str, Value]:
-    """Rotation for a driver that can rotate; another driver was chosen for a reason, and a remedy knows none."""
-    driver, options = resource.props.get("logDriver"), resource.props.get("logOpts")
-    if resource.kind != "Container" or driver not in (None, "", *texts(config.get("drivers"))):
-        return {}
-    if UNKNOWN in table(options).values():
-        return {}
-    rotated: dict[str, Value] = dict(table(options))
-    for key, default in _ROTATION.items():
-        if _amount(rotated.get(key), "") == 0:
-            rotated[key] = default
-    changed: dict[str, Value] = {"logDriver": driver or "json-file", "logOpts": rotated}
-    enough = not any(_rotated(changed["logDriver"], rotated, config, ()))
-    return changed if enough else {**changed, "logOpts": {**rotated, **_ROTATION}}
 
 
 def _restart(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -345,7 +329,6 @@ RULES: Final = (
         remediation="Set `logDriver` to json-file or local, and `logOpts` with max-size and max-file.",
         severity=Severity.MEDIUM,
         judge=_logs,
-        remedy=_rotation,
         settings={
             "drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"]),
             "most": {"type": "number", "default": 1024, "description": "Mebibytes of one container's logs, at most."},

@@ -4,10 +4,10 @@ A rule judges plain data (`props`) and yields findings; what is an exception to 
 every rule. What one rule forbids does not belong here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -25,7 +25,7 @@ from pulumi_policy import (
 
 from policies.rules import exceptions
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import Entry, Path, Value, changed, plain, show, walk
+from policies.rules.props import Entry, Path, Value, plain, show, walk
 
 DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
@@ -153,7 +153,6 @@ class Verdict:
 
 Judge = Callable[[Resource, Config], Iterable[Finding]]
 StackJudge = Callable[[Stack, Config], Iterable[Finding]]
-Remedy = Callable[[Resource, Config], Mapping[str, Value]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +162,6 @@ class Rule:
     `types` are the prefixes of the types that `judge` sees. `settings` is the JSON schema of each key of the rule's
     own configuration, with a default. `benchmarks` are the items of public benchmarks that the rule covers:
     `CIS 5.10`, of the CIS Docker Benchmark 1.7, and `OWASP 3`, of OWASP's Docker Security Cheat Sheet.
-
-    `remedy`, for a `judge` whose mending is obvious and safe, gives the new values of the properties that it changes
-    in a resource with a violation; none where it knows no way. The engine uses them where policies/config.yaml names
-    the rule under `remediate`, and nowhere else; what is left then is a violation like any other.
     """
 
     name: str
@@ -175,7 +170,6 @@ class Rule:
     severity: Severity
     judge: Judge | None = None
     judge_stack: StackJudge | None = None
-    remedy: Remedy | None = None
     types: tuple[str, ...] = DOCKER
     settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
@@ -201,15 +195,6 @@ class Rule:
         if self.judge_stack is not None:
             yield from self._excused(self.judge_stack(stack, whole), None, config)
 
-    def mend(self, resource: Resource, config: Config) -> Mapping[str, Value]:
-        """The properties that the remedy changes in a resource with a violation."""
-        if self.remedy is None or self.judge is None:
-            return {}
-        alone = Stack(name=resource.stack, resources=(resource,))
-        if not any(one.refused for one in self.verdicts(alone, config)):
-            return {}
-        return self.remedy(resource, self._with_defaults(config))
-
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
         if self.judge is None:
@@ -229,7 +214,6 @@ class Rule:
             self._validate,
             self.level,
             self.schema,
-            self._remediate if self.remedy else None,
             severity=self.severity,
             remediation_steps=self.remediation,
             url=self.url,
@@ -241,12 +225,6 @@ class Rule:
         for verdict in self.verdicts(stack, _config(args.get_config())):
             if verdict.refused:
                 report(verdict.message, None)
-
-    def _remediate(self, args: ResourceValidationArgs) -> Awaitable[Mapping[str, Any]] | None:
-        resource = from_engine(args.resource_type, args.name, args.urn, args.props, args.opts)
-        changes = self.mend(resource, _config(args.get_config()))
-        # The SDK takes the mapping itself as well; its type does not say so.
-        return cast("Awaitable[Mapping[str, Any]] | None", changed(args.props, changes) if changes else None)
 
     def _validate_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
         resources = tuple(_of_stack(one) for one in args.resources)

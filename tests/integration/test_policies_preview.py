@@ -167,30 +167,6 @@ def test_preview_and_up_refuse(
         assert leftovers(client) == []
 
 
-@pytest.mark.parametrize("project", ["mended"], indirect=True)
-def test_what_can_be_mended_is_where_it_is_switched_on(project: Program, tmp_path: Path) -> None:
-    refused = project.judged("preview")
-    assert refused.returncode != 0, refused.stdout
-    assert {line.split()[4] for line in violations(refused.stdout)} == {"log-rotation", "no-new-privileges"}
-
-    file = tmp_path / "config.yaml"
-    names = ("log-rotation", "no-new-privileges")
-    file.write_text(f"development-stacks: []\nremediate: {{test: [{', '.join(names)}]}}\n", encoding="utf-8")
-    levels = tmp_path / "levels.json"
-    levels.write_text(json.dumps(pack.configure(pack.read(file), RULES_OF_THE_PACK, "test").levels), encoding="utf-8")
-    done = project.judged("preview", "--diff", "--policy-pack-config", str(levels))
-    assert done.returncode == 0, done.stdout
-    assert not violations(done.stdout)
-    assert not advised(done.stdout)
-    shown = " ".join(done.stdout.split())
-    for name in names:
-        assert f"[remediate] {name} " in shown
-    assert '[1]: "no-new-privileges:true"' in shown
-    assert '+ max-file: "3"' in shown
-    assert "uploads : [secret]" in shown
-    assert LITERAL not in done.stdout
-
-
 @pytest.mark.parametrize("project", ["memory-limit"], indirect=True)
 def test_a_rule_only_warns_where_the_file_says_so(project: Program, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"

@@ -82,23 +82,6 @@ def test_advice_is_a_warning() -> None:
     assert [one.rule for one in report.violations] == ["not"]
 
 
-def test_what_is_mended_is_judged_as_it_will_be() -> None:
-    mending = replace(rule("one-colour"), remedy=lambda _resource, config: {"paint": config["allowed"]})
-    useless = replace(rule("other-colour"), remedy=lambda _resource, _config: {"paint": "white"})
-    config = PackConfig(rules={}, remediate=frozenset({"one-colour"}))
-    report = judge(stack("green", "red"), [mending], config)
-    assert report.violations == ()
-    assert [(one.rule, one.resource.name, one.properties) for one in report.mended] == [
-        ("one-colour", "r1", ("paint",))
-    ]
-    # A remedy that mends nothing leaves a violation, no warning; one that is off changes nothing.
-    config = PackConfig(rules={}, remediate=frozenset({"other-colour"}))
-    report = judge(stack("red"), [mending, useless], config)
-    assert [one.rule for one in report.violations] == ["one-colour", "other-colour"]
-    assert report.warnings == ()
-    assert [one.rule for one in report.mended] == ["other-colour"]
-
-
 def test_the_whole_stack_is_judged_too() -> None:
     whole = rule("nobody-alone", whole=True)
     assert judge(stack("green", "green"), [whole], NONE).violations == ()
