@@ -89,7 +89,7 @@ CIS: Final = Benchmark(
         _item("CIS 4.10", "No secret is written where an image or a declaration shows it"),
         _item("CIS 4.11", "Only verified packages in an image", _UPSTREAM),
         _item("CIS 4.12", "Signed artefacts are checked", _UPSTREAM),
-        _item("CIS 5.1", "No Swarm where none is needed", f"{_DAEMON}; Swarm services are judged as containers are"),
+        _item("CIS 5.1", "No Swarm where none is needed", f"{_DAEMON}; no Swarm service is on the list of types"),
         _item("CIS 5.2", "AppArmor stays on"),
         _item("CIS 5.3", "SELinux stays on"),
         _item("CIS 5.4", "Few kernel capabilities"),

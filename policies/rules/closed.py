@@ -73,6 +73,7 @@ RULES: Final = (
         remediation="Do without it; or add a line to `known-inputs` in policies/config.yaml, where it is reviewed.",
         severity=Severity.HIGH,
         judge=_unlisted,
+        benchmarks=("CIS 5.16", "CIS 5.17", "CIS 5.20", "CIS 5.31"),
         types=("",),
         settings={
             "inputs": {

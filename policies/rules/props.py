@@ -131,6 +131,6 @@ def show(path: Path) -> str:
 
 def safe_name(name: str) -> str | None:
     """`name` where it can be printed: an identifier that is not itself a credential. Otherwise None."""
-    if re.fullmatch(r"[A-Za-z_][\w./-]{0,79}", name) and not looks_secret(name):
+    if re.fullmatch(r"[A-Za-z_/][\w./-]{0,79}", name) and not looks_secret(name):
         return name
     return None

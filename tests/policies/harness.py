@@ -5,6 +5,7 @@ Every message of every case is searched for every value of its resource: a rule 
 
 import copy
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,33 @@ def judge(
 def judge_raw(props: Props, kind: str = CONTAINER, *, rules: Sequence[Rule] = OPEN) -> list[Violation]:
     """The same on inputs in wire form, as mocks record them: secrets still wrapped, unknowns still text."""
     return _judge(props, props, kind, "sonarr", "dev", None, rules)
+
+
+def declared_inputs(name: str, **changes: Json) -> Props:
+    """The inputs of a resource that the program declares on dev, with `changes`; None takes one away."""
+    from tests.components.stacks import built
+
+    (found,) = (one for one in built("dev").resources if one.name == name)
+    inputs: Props = json.loads(json.dumps(found.inputs))
+    return {key: value for key, value in (inputs | changes).items() if value is not None}
+
+
+def places(
+    props: Props,
+    kind: str = CONTAINER,
+    *,
+    name: str,
+    stack: str = "dev",
+    config: Props | None = None,
+    rules: Sequence[Rule],
+) -> dict[str, list[str]]:
+    """By rule, where a resource is refused: the property, and the name of a variable or label behind it."""
+    found: dict[str, list[str]] = {}
+    for one in judge(props, kind, name=name, stack=stack, config=config, rules=rules):
+        place = re.match(r"[^:]*: ((?:\S+(?: \([^)]*\))?)?) ?", one.message)
+        assert place
+        found.setdefault(one.rule, []).append(place[1])
+    return found
 
 
 def rules_of(violations: list[Violation]) -> set[str]:

@@ -1,0 +1,566 @@
+"""Family `container`: a container has what it needs and no more, takes a bounded share of the host, says when it is
+unhealthy, and is stopped gently.
+
+Each rule is a few checks, one property each, for two shapes: a service, which runs for as long as the stack is up,
+and an init container, which has no network, fills a service's volumes and ends. A value that only an update will know
+is checked by `up`. What no check is about is not on the list of inputs (family `closed`). The provider has no pids
+limit (docs/adr/0006-process-limit.md): RLIMIT_NPROC is asked for in its place. Not seen from here: an image's own
+user, and whether a limit or a health check suits the app.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from pulumi_policy import Severity
+
+from policies.rules.configuration import texts
+from policies.rules.containers import items, number, one_shot, table, text_of
+from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
+
+Props = Mapping[str, Value]
+Predicate = Callable[[Value, Props, Config], bool]
+
+SERVICE: Final = frozenset({"service"})
+INIT: Final = frozenset({"init container"})
+BOTH: Final = SERVICE | INIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One property of a container, written with dots: `ok` says whether its value is good, also where it is absent.
+
+    With `each`, `ok` is asked for each member of the list or object there; `at` is the part of the member that a
+    finding names. `value` is what an exception may be narrowed to.
+    """
+
+    property: str
+    ok: Predicate
+    problem: str
+    remedy: str
+    shapes: frozenset[str] = BOTH
+    each: bool = False
+    at: str = ""
+    value: Callable[[Value], str] = lambda _: ""
+
+
+def _places(check: Check, props: Props) -> Iterator[tuple[Path, Value]]:
+    path: Path = tuple(check.property.split("."))
+    value: Value = dict(props)
+    for key in path:
+        if value is UNKNOWN:
+            return
+        value = table(value).get(str(key))
+    if not check.each:
+        yield path, value
+    elif isinstance(value, dict):
+        yield from (((*path, key), member) for key, member in value.items())
+    else:
+        yield from (((*path, index), member) for index, member in enumerate(items(value)))
+
+
+def checked(*checks: Check) -> Judge:
+    """A judge of containers by these checks."""
+
+    def judge(resource: Resource, config: Config) -> Iterator[Finding]:
+        if resource.kind != "Container":
+            return
+        shape = INIT if one_shot(resource.props) else SERVICE
+        for check in checks:
+            if not shape <= check.shapes:
+                continue
+            for path, value in _places(check, resource.props):
+                if not _unsure(value) and not check.ok(value, resource.props, config):
+                    where = (*path, check.at) if check.at else path
+                    yield Finding(path=where, problem=check.problem, remedy=check.remedy, value=check.value(value))
+
+    return judge
+
+
+def _unsure(value: Value) -> bool:
+    """Whether an update has to say what it is: in part is as good as whole, for what a list has in all."""
+    return value is UNKNOWN or (isinstance(value, list) and UNKNOWN in value)
+
+
+def _capability(value: Value) -> str:
+    return text_of(value).removeprefix("CAP_")
+
+
+def _is(*wanted: Value) -> Predicate:
+    return lambda value, _props, _config: any(value == one and type(value) is type(one) for one in wanted)
+
+
+def _matches(pattern: str) -> Predicate:
+    return lambda value, _props, _config: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _listed(setting: str) -> Predicate:
+    return lambda value, _props, config: value in texts(config.get(setting))
+
+
+def _between(least: float, most: str | float) -> Predicate:
+    """A number that is more than `least` and at most `most`, which may be a setting's name."""
+
+    def ok(value: Value, _props: Props, config: Config) -> bool:
+        limit = number(config.get(most)) or 0 if isinstance(most, str) else most
+        return least < (number(value) or 0) <= limit
+
+    return ok
+
+
+def _swap(value: Value, props: Props, _config: Config) -> bool:
+    """The same as the memory limit. Where that is none, it is that which is said."""
+    memory = props.get("memory")
+    return memory is UNKNOWN or (number(memory) or 0) <= 0 or number(value) == number(memory)
+
+
+def _bytes(text: str) -> float:
+    found = re.fullmatch(r"(\d+)([kmg]?)", text.casefold())
+    return float(found[1]) * 1024 ** " kmg".index(found[2] or " ") if found else 0
+
+
+def _tmpfs(value: Value, _props: Props, config: Config) -> bool:
+    sizes = re.findall(r"(?:^|,)size=([^,]*)", text_of(value))
+    return len(sizes) == 1 and 0 < _bytes(sizes[0]) <= (number(config.get("most-tmpfs")) or 0) * 1024**2
+
+
+def _processes(value: Value, _props: Props, config: Config) -> bool:
+    found = [one.get("hard") for one in map(table, items(value)) if one.get("name") == "nproc"]
+    most = number(config.get("most-processes")) or 0
+    return len(found) == 1 and (found[0] is UNKNOWN or 0 < (number(found[0]) or 0) <= most)
+
+
+def _rotated(value: Value, _props: Props, config: Config) -> bool:
+    given = table(value)
+    if UNKNOWN in given.values():
+        return True
+    files = number(given.get("max-file")) or 0
+    whole = _bytes(text_of(given.get("max-size"))) * files
+    return 0 < whole <= (number(config.get("most")) or 0) * 1024**2
+
+
+def _device(value: Value, _props: Props, config: Config) -> bool:
+    given = table(value)
+    path = given.get("hostPath")
+    if UNKNOWN in (path, given.get("containerPath")):
+        return True
+    plain = isinstance(path, str) and ".." not in path and path == given.get("containerPath")
+    return plain and any(fnmatchcase(str(path), pattern) for pattern in texts(config.get("allowed")))
+
+
+# Ends well whatever the app does: the last command of a script, or the one program of a check.
+_IDLE: Final = re.compile(
+    r"(?:.*(?:\|\||;|\n|&)\s*)?(?:true|:|exit(?:\s+0)?|return\s+0|(?:echo|printf|sleep)\b[^|&;]*)[\s;)]*", re.DOTALL
+)
+
+
+def _can_fail(value: Value, _props: Props, _config: Config) -> bool:
+    words = [text_of(one) for one in items(value)]
+    if len(words) < 2 or words[0] not in ("CMD", "CMD-SHELL"):
+        return False
+    shell = words[0] == "CMD-SHELL" or re.fullmatch(r"(?:.*/)?(?:ba|da|a)?sh", words[1])
+    script = words[1] if words[0] == "CMD-SHELL" else words[-1] if shell else words[1].rpartition("/")[2]
+    return not _IDLE.fullmatch(script.strip()) and script not in ("cat", "ls", "env")
+
+
+_UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: Value, _props: Props, config: Config) -> bool:
+    text = text_of(value)
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+", text):
+        return False
+    seconds = math.fsum(float(amount) * _UNITS[unit] for amount, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))
+    return 0 < seconds <= (number(config.get("slowest")) or 0)
+
+
+def _seconds(value: Value, _props: Props, config: Config) -> bool:
+    return (number(value) or 0) >= (number(config.get("least")) or 0)
+
+
+def _reaps(value: Value, props: Props, config: Config) -> bool:
+    entry = props.get("entrypoints")
+    first = items(entry)[:1]
+    return value is True or UNKNOWN in (entry, *first) or any(one in texts(config.get("inits")) for one in first)
+
+
+def _read_only_files(value: Value, _props: Props, config: Config) -> bool:
+    mount = table(value)
+    target, source = text_of(mount.get("target")), text_of(mount.get("source"))
+    given = target in texts(config.get("targets")) or any(
+        fnmatchcase(source, pattern) for pattern in texts(config.get("volumes"))
+    )
+    return not given or mount.get("readOnly") in (True, UNKNOWN)
+
+
+_TIMES: Final = tuple(
+    Check(
+        property=f"healthcheck.{key}",
+        ok=_duration,
+        problem="is not given, or longer than anybody waits",
+        remedy="Write it as 30s or 1m30s",
+        shapes=SERVICE,
+    )
+    for key in ("interval", "timeout", "startPeriod")
+)
+_AWAITED: Final = tuple(
+    Check(
+        property=key,
+        ok=_is(True),
+        problem="is not on: `up` ends well although the app never became healthy",
+        remedy="Set it",
+        shapes=SERVICE,
+    )
+    for key in ("wait", "mustRun")
+)
+_GRACE: Final = tuple(
+    Check(
+        property=key,
+        ok=_seconds,
+        problem="gives the app no time to write what it has in memory, which breaks SQLite",
+        remedy="Give the seconds that it needs; the provider's default is none",
+        shapes=SERVICE,
+    )
+    for key in ("stopTimeout", "destroyGraceSeconds")
+)
+
+
+def _amount(description: str, default: float) -> dict[str, Any]:
+    return {"type": "number", "default": default, "description": description}
+
+
+RULES: Final = (
+    Rule(
+        name="no-privileged-container",
+        description="No container is privileged: it would be root on the host with one more command.",
+        remediation="Remove `privileged`; add the one capability or device that is needed, as an exception.",
+        severity=Severity.CRITICAL,
+        judge=checked(
+            Check(
+                property="privileged",
+                ok=_is(None, False),
+                problem="is on: the container has every capability and every device of the host",
+                remedy="Take it out, and add the one capability or device that is needed",
+            )
+        ),
+        benchmarks=("CIS 5.5", "OWASP 3"),
+    ),
+    Rule(
+        name="no-added-capability",
+        description="Every container drops ALL capabilities and adds none back that no exception names.",
+        remediation='Set `capabilities.drops` to ["ALL"]. What an app cannot work without is an exception.',
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="capabilities.drops",
+                ok=lambda value, _props, _config: "ALL" in items(value),
+                problem="does not drop ALL capabilities",
+                remedy='Drop ALL and add back what is needed: drops ["ALL"]',
+            ),
+            Check(
+                property="capabilities.adds",
+                each=True,
+                ok=lambda *_: False,
+                value=_capability,
+                problem="adds a capability of the host's root",
+                remedy="Do without it, or make it an exception in policies/config.yaml",
+                shapes=SERVICE,
+            ),
+            Check(
+                property="capabilities.adds",
+                each=True,
+                ok=lambda value, _props, config: _capability(value) in texts(config.get("init-container")),
+                value=_capability,
+                problem="adds a capability that an init container does not need",
+                remedy="Do without it, or add it to `init-container` in this rule's settings",
+                shapes=INIT,
+            ),
+        ),
+        settings={
+            "init-container": texts_setting(
+                "Capabilities that an init container may add: it has no network, and ends.",
+                ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+            ),
+        },
+        benchmarks=("CIS 5.4", "OWASP 3"),
+    ),
+    Rule(
+        name="no-new-privileges",
+        description=(
+            "No process of a container gains privileges by a setuid file, and the engine's seccomp, AppArmor and "
+            "SELinux profiles are in force: `no-new-privileges:true` is the one security option."
+        ),
+        remediation='Set `securityOpts` to ["no-new-privileges:true"].',
+        severity=Severity.CRITICAL,
+        judge=checked(
+            Check(
+                property="securityOpts",
+                ok=lambda value, _props, _config: value == ["no-new-privileges:true"],
+                problem="is not no-new-privileges:true alone: a process may gain privileges or is less confined",
+                remedy="Give no-new-privileges:true, and no other option",
+            )
+        ),
+        benchmarks=("CIS 5.2", "CIS 5.3", "CIS 5.22", "CIS 5.26", "OWASP 4", "OWASP 6"),
+    ),
+    Rule(
+        name="read-only-root",
+        description="A service's root file system is read-only, so that an intruder cannot persist there.",
+        remediation="Set `readOnly`, with a volume or a sized tmpfs for what has to be written.",
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="readOnly",
+                ok=_is(True),
+                problem="is not on: the container can change its own programs",
+                remedy="Set it, and give a volume or a sized tmpfs for what has to be written",
+                shapes=SERVICE,
+            )
+        ),
+        benchmarks=("CIS 5.13", "OWASP 8"),
+    ),
+    Rule(
+        name="no-root-user",
+        description=(
+            "A service's processes have a numeric user that is not 0, and no container joins root's group: names "
+            "mean what the image says."
+        ),
+        remediation="Set `user` to numbers, such as 1000:1000, and groups by the number that owns the file.",
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="user",
+                ok=_matches(r"[1-9]\d*:\d+"),
+                problem="is root, or not the numbers of a user and a group",
+                remedy="Give a numeric user that is not 0, and a numeric group, such as 1000:1000",
+                shapes=SERVICE,
+            ),
+            Check(
+                property="groupAdds",
+                each=True,
+                ok=_matches(r"[1-9]\d*"),
+                value=text_of,
+                problem="is root's group, or no number",
+                remedy="Give the numeric group that owns the device or file on the host",
+            ),
+        ),
+        benchmarks=("CIS 4.1", "OWASP 2"),
+    ),
+    Rule(
+        name="no-host-network",
+        description="No container has the host's own network: it would reach and bind whatever the host can.",
+        remediation="Give it networks of the stack; what must be reached from outside goes through the edge.",
+        severity=Severity.CRITICAL,
+        judge=checked(
+            Check(
+                property="networkMode",
+                ok=lambda value, _props, _config: text_of(value).strip().casefold() != "host",
+                problem="is the host's own network",
+                remedy="Give it its own network and let the others reach it there",
+            )
+        ),
+        benchmarks=("CIS 5.10", "OWASP 5"),
+    ),
+    Rule(
+        name="no-host-device",
+        description="No container gets a device of the host but a GPU's render node and the tunnel.",
+        remediation="Remove it from `devices`; a device that an app needs goes on the list in this rule's settings.",
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="devices",
+                each=True,
+                ok=_device,
+                problem="is not on the list of devices, or has another name in the container",
+                remedy="Take it out, or add it to `allowed` in this rule's settings",
+            ),
+            Check(
+                property="gpus",
+                ok=lambda value, *rest: value is None or _matches(r"all|\d+|device=[\w,-]+")(value, *rest),
+                problem="asks for more than GPUs",
+                remedy="Write all, a number, or device= and the GPUs",
+            ),
+        ),
+        settings={
+            "allowed": texts_setting(
+                "Devices that a container may have, as shell patterns.",
+                ["/dev/net/tun", "/dev/dri/renderD[0-9]*", "/dev/dri/card[0-9]*", "/dev/dri/by-path/*", "/dev/kfd"],
+            )
+        },
+        benchmarks=("CIS 5.18",),
+    ),
+    Rule(
+        name="private-files",
+        description="A file for a service is for its own user to read, and the service cannot change it.",
+        remediation='Set `permissions` to "0400" and `owner` to the app\'s user, and mount the volume read-only.',
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="uploads",
+                each=True,
+                at="permissions",
+                ok=lambda value, *rest: (
+                    table(value).get("permissions") is UNKNOWN
+                    or _matches("0[4-7]00")(table(value).get("permissions"), *rest)
+                ),
+                problem="lets others than the app's own user read the file; without it the provider gives 0644",
+                remedy="Give 0400, with the app's user as owner",
+            ),
+            Check(
+                property="mounts",
+                each=True,
+                at="readOnly",
+                ok=_read_only_files,
+                problem="lets the app change the configuration or the secrets that it was given",
+                remedy="Mount it read-only; its init container alone writes there",
+                shapes=SERVICE,
+            ),
+        ),
+        settings={
+            "targets": texts_setting("Where a service finds its files.", ["/run/config", "/run/secrets"]),
+            "volumes": texts_setting(
+                "Names of the volumes that init containers fill, as shell patterns.",
+                ["*-config-files", "*-secrets-files"],
+            ),
+        },
+        benchmarks=("OWASP 8", "OWASP 12"),
+    ),
+    Rule(
+        name="memory-limit",
+        description="Every container has a memory limit, no swap beyond it, and a size for each tmpfs.",
+        remediation="Set `memory`, in megabytes, `memorySwap` to the same, and size= for each tmpfs.",
+        severity=Severity.HIGH,
+        judge=checked(
+            Check(
+                property="memory",
+                ok=_between(0, math.inf),
+                problem="is no limit: one app can take all of the host's memory",
+                remedy="Give it, in megabytes, and the same as memorySwap",
+            ),
+            Check(
+                property="memorySwap",
+                ok=_swap,
+                problem="is not the memory limit: the engine gives as much swap again, or no end of it",
+                remedy="Give the same as memory",
+            ),
+            Check(
+                property="tmpfs",
+                each=True,
+                ok=_tmpfs,
+                problem="has no size, or one without end: it may take half of the host's memory",
+                remedy="Give one size, such as size=64m",
+            ),
+        ),
+        settings={"most-tmpfs": _amount("Mebibytes that one tmpfs may have, at most.", 16384)},
+        benchmarks=("CIS 5.11", "OWASP 7"),
+    ),
+    Rule(
+        name="cpu-and-process-limit",
+        description="Every container has a limit of processors, and every service one of processes: nproc.",
+        remediation='Set `cpus`, such as "1.0", and `ulimits` with nproc.',
+        severity=Severity.MEDIUM,
+        judge=checked(
+            Check(
+                property="cpus",
+                ok=_between(0, math.inf),
+                problem="is no limit: one app can take every processor",
+                remedy='Give it, such as "1.0"',
+            ),
+            Check(
+                property="ulimits",
+                ok=_processes,
+                problem="has no limit of processes (nproc), or one without end",
+                remedy="Give nproc once, hard and soft",
+                shapes=SERVICE,
+            ),
+        ),
+        settings={"most-processes": _amount("The most processes that a limit may allow.", 8192)},
+        benchmarks=("CIS 5.12", "CIS 5.29", "OWASP 7"),
+    ),
+    Rule(
+        name="log-rotation",
+        description="A container's log is kept and rotated: it neither fills the disk nor is lost.",
+        remediation="Set `logDriver` to json-file or local, and `logOpts` with max-size and max-file.",
+        severity=Severity.MEDIUM,
+        judge=checked(
+            Check(
+                property="logDriver",
+                ok=_listed("drivers"),
+                problem="is not a log driver that keeps logs and rotates them",
+                remedy="Give json-file",
+            ),
+            Check(
+                property="logOpts",
+                ok=_rotated,
+                problem="lets a log grow until the disk is full",
+                remedy="Give max-size and max-file, such as 10m and 3",
+            ),
+        ),
+        settings={
+            "drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"]),
+            "most": _amount("Mebibytes of one container's logs, at most.", 1024),
+        },
+        benchmarks=("CIS 2.13",),
+    ),
+    Rule(
+        name="health-check",
+        description=(
+            "A service has a health check that can fail, `up` waits until it is healthy, and it comes back after it "
+            "ended and after the host was started anew."
+        ),
+        remediation="Set `healthcheck` with tests, interval, timeout, startPeriod and retries, `wait` and `restart`.",
+        severity=Severity.MEDIUM,
+        judge=checked(
+            Check(
+                property="healthcheck.tests",
+                ok=_can_fail,
+                problem="is no health check that can fail: nobody learns that the app is unhealthy",
+                remedy="Give CMD or CMD-SHELL and what asks the app itself, and let the answer count",
+                shapes=SERVICE,
+            ),
+            *_TIMES,
+            Check(
+                property="healthcheck.retries",
+                ok=_between(0, 100),
+                problem="is not given, or never ends",
+                remedy="Give it, such as 3",
+                shapes=SERVICE,
+            ),
+            *_AWAITED,
+            Check(
+                property="restart",
+                ok=_listed("restart"),
+                problem="does not bring the app back after it ended or the host was started anew",
+                remedy="Give unless-stopped",
+                shapes=SERVICE,
+            ),
+        ),
+        settings={
+            "slowest": _amount("Seconds that an interval, a timeout or a start period may take, at most.", 900),
+            "restart": texts_setting("Restart policies that a service may have.", ["unless-stopped", "always"]),
+        },
+        benchmarks=("CIS 4.6", "CIS 5.27"),
+    ),
+    Rule(
+        name="clean-stop",
+        description="A service has time to end, and every container an init that hands on signals and reaps zombies.",
+        remediation="Set `stopTimeout`, `destroyGraceSeconds` and `init`.",
+        severity=Severity.HIGH,
+        judge=checked(
+            *_GRACE,
+            Check(
+                property="init",
+                ok=_reaps,
+                problem="is not on: ended processes stay in the process table, and signals may not arrive",
+                remedy="Set it, or start with an init of the image's own, one of `inits` in this rule's settings",
+            ),
+        ),
+        settings={
+            "least": _amount("Seconds between SIGTERM and SIGKILL, at least.", 10),
+            "inits": texts_setting("Entry points that are an init themselves.", ["/init", "/usr/bin/catatonit"]),
+        },
+    ),
+)
