@@ -8,10 +8,11 @@ from policies.rules import (
     closed,
     container,
     data,
+    edge,
     environments,
     images,
+    monitoring,
     networks,
-    platform,
     review,
     secrets,
     sockets,
@@ -29,7 +30,8 @@ FAMILIES: Final[dict[str, tuple[Rule, ...]]] = {
     "data": data.RULES,
     "environments": environments.RULES,
     "vpn": vpn.RULES,
-    "platform": platform.RULES,
+    "edge": edge.RULES,
+    "monitoring": monitoring.RULES,
     "review": review.RULES,
 }
 

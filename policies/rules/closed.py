@@ -1,8 +1,9 @@
-"""Family `closed`: a stack holds the types of resources and their inputs that a list names, and nothing else.
+"""Family `closed`: a stack holds the types of resources, their inputs and the environment variables that a list
+names, and nothing else.
 
 The other families say what is wrong with an input that this program writes. Here is refused whatever nobody has
-allowed yet: an input that the provider gains next year, or one that no other rule knows. The list is
-policies/config.yaml's, where a new line is reviewed. Not seen from here: what a listed input holds, unless the list
+allowed yet: an input that the provider gains next year, a switch that an app has. The lists are in
+policies/config.yaml, where a new line is reviewed. Not seen from here: what a listed input holds, unless the list
 says which value it may have.
 """
 
@@ -13,12 +14,13 @@ from typing import Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import texts
+from policies.rules.configuration import texts, variables
 from policies.rules.containers import table
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import Config, Finding, Resource, Rule
+from policies.rules.rule import Config, Finding, Resource, Rule, texts_setting
 
 _FILE: Final = "settings.known-inputs.inputs in policies/config.yaml"
+_VARIABLES: Final = "settings.known-environment.variables in policies/config.yaml"
 
 
 def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -66,6 +68,20 @@ def _leads_on(name: str, listed: Sequence[str]) -> bool:
     return any(one.startswith(f"{name}.") for one in listed)
 
 
+def _unnamed(resource: Resource, config: Config) -> Iterator[Finding]:
+    if resource.name in texts(config.get("elsewhere")):
+        return
+    listed = [one.partition("=") for one in texts(config.get("variables"))]
+    for path, name, value in variables(resource):
+        if not any(fnmatchcase(name, key) and (not sign or fnmatchcase(value, good)) for key, sign, good in listed):
+            yield Finding(
+                path=path,
+                problem="is a variable that no line names, or not with this value",
+                remedy=f"Do without it; or have it reviewed as a line of {_VARIABLES}",
+                note=name,
+            )
+
+
 RULES: Final = (
     Rule(
         name="known-inputs",
@@ -83,6 +99,22 @@ RULES: Final = (
                 "description": "The inputs of each type, such as `mounts.source`: a dot goes into objects and the "
                 "items of lists, `*` is any name, and `=` with a value in JSON allows that value alone.",
             }
+        },
+    ),
+    Rule(
+        name="known-environment",
+        description=(
+            "A container has only the environment variables that a line names, and where it names a value, only "
+            "that: each app has switches that open a door, and new ones come with each release."
+        ),
+        remediation="Do without it; or add a line to `known-environment` in policies/config.yaml.",
+        severity=Severity.HIGH,
+        judge=_unnamed,
+        settings={
+            "variables": texts_setting("NAME, or NAME=VALUE; in both `*` is any text."),
+            "elsewhere": texts_setting(
+                "Containers whose variables are another rule's to check, by logical names.", ["vpn-container"]
+            ),
         },
     ),
 )

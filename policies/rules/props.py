@@ -6,7 +6,7 @@ work on ordinary dictionaries and lists. What a rule forbids does not belong her
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -116,6 +116,18 @@ def _walk(value: Value, path: Path, key: str, within: frozenset[str], found: lis
             found.append(Entry((*path, index), member, {}, key, within))
             if isinstance(member, dict | list):
                 _walk(member, (*path, index), key, within, found)
+
+
+def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str | float | bool]]:
+    """Each text, number and switch below `value`, with the path to it."""
+    if isinstance(value, dict):
+        for key, member in value.items():
+            yield from leaves(member, (*path, key))
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from leaves(member, (*path, index))
+    elif value is not None and not isinstance(value, Unknown):
+        yield path, value
 
 
 def show(path: Path) -> str:

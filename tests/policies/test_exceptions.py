@@ -11,16 +11,15 @@ import pytest
 from pulumi_policy import Severity
 
 from components import host
-from policies.config import PackConfig, configure, read
+from policies.config import PackConfig
 from policies.judge import judge
-from policies.rules import RULES
 from policies.rules.exceptions import PolicyException, exceptions
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
-from tests.components.stacks import CHOICES, EMBEDDED, Choice, build
+from tests.components.stacks import EMBEDDED, Choice, build
 from tests.policies.harness import CONTAINER
-from tests.policies.platform import declared, stack_of
 from tests.policies.platform import judged as judged_stack
+from tests.policies.platform import stack_of
 
 UNTIL: Final = date(2026, 6, 30)
 ENTRY: Final[dict[str, Value]] = {"resource": "web", "reason": "is repainted soon", "until": UNTIL.isoformat()}
@@ -146,21 +145,6 @@ def test_what_is_not_whole_is_none(entry: Value) -> None:
     assert exceptions({"exceptions": [entry]}) == ()
     assert exceptions({"exceptions": entry}) == ()
     assert judged(entry, paint="x")[1] == []
-
-
-def test_the_packs_own_are_needed_by_some_choice_of_settings() -> None:
-    unused: set[tuple[str, str, str, str]] | None = None
-    for choice in CHOICES:
-        name = "prod" if choice == "prod" else "dev"
-        report = judge(declared(choice, name=name), RULES, configure(read(), RULES, name))
-        here = {(rule, one.resource, one.only, one.value) for rule, one in report.unused}
-        unused = here if unused is None else unused & here
-    assert unused == set(), "take these out of policies/config.yaml"
-
-
-def test_the_packs_own_are_no_longer_needed_where_nothing_breaks() -> None:
-    report = judge(Stack(name="dev", resources=()), RULES, configure(read(), RULES, "dev"))
-    assert len(report.unused) == sum(len(line.entries) for line in read().exceptions) > 0
 
 
 ELSEWHERE = [

@@ -16,7 +16,7 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 from pulumi_policy import EnforcementLevel
 
 from policies.rules import POLICIES
-from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, container
+from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs
 
 ADVISORY: Final = {"backup-set", "exception-review"}
 """Rules that only warn, everywhere."""
@@ -39,7 +39,13 @@ def analyzer() -> Iterator[analyzer_pb2_grpc.AnalyzerStub]:
         port = process.stdout.readline().strip()
         assert port.isdigit(), "the pack did not start"
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield analyzer_pb2_grpc.AnalyzerStub(channel)
+            stub = analyzer_pb2_grpc.AnalyzerStub(channel)
+            # As the engine does: each rule gets what the pack says that it starts with.
+            request = analyzer_pb2.ConfigureAnalyzerRequest()
+            for name, own in stub.GetAnalyzerInfo(empty_pb2.Empty()).initialConfig.items():
+                request.policyConfig[name].CopyFrom(own)
+            stub.Configure(request)
+            yield stub
     finally:
         process.kill()
         process.wait()
@@ -50,7 +56,10 @@ def _analyze(analyzer: analyzer_pb2_grpc.AnalyzerStub, props: Props) -> list[ana
     properties = struct_pb2.Struct()
     properties.update(props)
     request = analyzer_pb2.AnalyzeRequest(
-        type=CONTAINER, name="sonarr", urn=f"urn:pulumi:dev::nexus::{CONTAINER}::sonarr", properties=properties
+        type=CONTAINER,
+        name="sonarr-container",
+        urn=f"urn:pulumi:dev::nexus::{CONTAINER}::sonarr-container",
+        properties=properties,
     )
     return list(analyzer.Analyze(request).diagnostics)
 
@@ -66,10 +75,11 @@ def test_the_engine_is_told_every_rule(analyzer: analyzer_pb2_grpc.AnalyzerStub)
 
 
 def test_it_judges_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
-    assert {one.policyName for one in _analyze(analyzer, container())} == {"known-inputs"}
+    assert [one.message for one in _analyze(analyzer, declared_inputs("sonarr-container"))] == []
     mounts: Json = [UNKNOWN, {"type": UNKNOWN, "source": "/run", "target": UNKNOWN}]
-    found = _analyze(analyzer, container(envs=[UNKNOWN, "PASSWORD=hunter2"], mounts=mounts, labels=UNKNOWN))
-    assert {one.policyName for one in found} == {"known-inputs", "no-engine-socket", "no-literal-secret"}
+    broken = declared_inputs("sonarr-container", envs=[UNKNOWN, "PASSWORD=hunter2"], mounts=mounts, labels=UNKNOWN)
+    found = _analyze(analyzer, broken)
+    assert {one.policyName for one in found} == {"known-environment", "no-engine-socket", "no-literal-secret"}
     assert all(one.enforcementLevel == analyzer_pb2.MANDATORY for one in found)
 
 
