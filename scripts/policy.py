@@ -23,7 +23,7 @@ from policies import config as pack
 from policies.judge import Report, judge
 from policies.rules import RULES
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import UNKNOWN, Value, canonical, plain, show
+from policies.rules.props import UNKNOWN, Value, plain, show
 from policies.rules.rule import Resource, Rule, Stack, Verdict
 from scripts import declared, options, stack
 from scripts.console import UserError, elapsed, finish, table
@@ -134,7 +134,7 @@ def _hidden(props: Value) -> dict[str, Value]:
     """
     if not isinstance(props, dict):
         return {}
-    return {key: _unknown(value) if canonical(key) == "uploads" else value for key, value in props.items()}
+    return {key: _unknown(value) if key == "uploads" else value for key, value in props.items()}
 
 
 def _unknown(value: Value) -> Value:

@@ -15,7 +15,7 @@ from pulumi_policy import Severity
 
 from policies.rules.configuration import UnreadableError, files, texts
 from policies.rules.containers import items, table, text_of
-from policies.rules.formats import Edge, Prometheus, Routes, faults, read
+from policies.rules.formats import Document, faults, read
 from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 from policies.rules.services import Configured, Service, configured, host_and_port, is_known, platform, services
@@ -52,46 +52,45 @@ def _known(resource: Resource, _config: Config) -> Iterator[Finding]:
 _RULE: Final = re.compile(r"Host\(`([a-z0-9.-]+)`\)(?: && !PathRegexp\(`([^`]+)`\))?")
 
 
-def _edges(resource: Resource) -> Iterator[tuple[Path, Edge, Path, Routes]]:
+def _edges(resource: Resource) -> Iterator[tuple[Path, Document, Path, Document]]:
     """The two files of an edge, with where they are, where both are known."""
     for first in (file for file in files(resource) if file.base == "traefik.yml"):
-        static = read(first)
-        if isinstance(static, Edge):
-            for second in (file for file in files(resource) if file.name == static.providers.file.filename):
-                if isinstance(dynamic := read(second), Routes):
+        if (static := read(first)) is not None:
+            for second in (one for one in files(resource) if one.name == static["providers"]["file"]["filename"]):
+                if (dynamic := read(second)) is not None:
                     yield first.path, static, second.path, dynamic
 
 
-def _backend(routes: Routes, service: str) -> str:
+def _backend(routes: Document, service: str) -> str:
     """The host and port that a service of the file leads to; empty where there is none."""
-    found = routes.http.services.get(service)
-    return host_and_port(found.loadBalancer.servers[0].url) if found else ""
+    found = routes["http"]["services"].get(service)
+    return host_and_port(found["loadBalancer"]["servers"][0]["url"]) if found else ""
 
 
 def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
     own = texts(config.get("own-sign-in"))
     for at, static, path, routes in _edges(resource):
-        points = static.entryPoints
-        for name in (static.ping.entryPoint, static.metrics.prometheus.entryPoint):
-            if name not in points or points[name].http is not None:
+        points = static["entryPoints"]
+        for name in (static["ping"]["entryPoint"], static["metrics"]["prometheus"]["entryPoint"]):
+            if name not in points or "http" in points[name]:
                 yield Finding(
                     path=(*at, "entryPoints", name),
                     problem="is not there, or serves pages too: ping and metrics are for the stack alone",
                     remedy="Give them an entry point of their own, whose port is not published",
                 )
         hosts: set[str] = set()
-        for name, router in routes.http.routers.items():
+        for name, router in routes["http"]["routers"].items():
             place = (*path, "http", "routers", name)
-            given = [routes.http.middlewares.get(one) for one in router.middlewares]
-            found = _RULE.fullmatch(router.rule)
+            given = [routes["http"]["middlewares"].get(one) for one in router["middlewares"]]
+            found = _RULE.fullmatch(router["rule"])
             host = found[1] if found else ""
-            tls = [points[one].http for one in router.entryPoints if one in points]
+            tls = [points[one].get("http", {}) for one in router["entryPoints"] if one in points]
             checks = (
                 ("rule", host, "may answer for every host: its rule is not Host and one name", "Begin it with Host"),
                 ("rule", host not in hosts, "answers for the host of another router", "Give it a host of its own"),
                 (
                     "entryPoints",
-                    len(tls) == len(router.entryPoints) and all(one and one.tls is not None for one in tls),
+                    len(tls) == len(router["entryPoints"]) and all("tls" in one for one in tls),
                     "answers without TLS, or on an entry point that is not there",
                     "Give it the entry point with TLS alone",
                 ),
@@ -103,19 +102,19 @@ def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
                 ),
                 (
                     "middlewares",
-                    any(one and one.headers for one in given),
+                    any(one and "headers" in one for one in given),
                     "does not set the headers of every page",
                     "Put `headers` into its middlewares",
                 ),
                 (
                     "service",
-                    _backend(routes, router.service),
+                    _backend(routes, router["service"]),
                     "leads nowhere: its service is not there",
                     "Name a service of the same file",
                 ),
                 (
                     "middlewares",
-                    any(one and one.basicAuth for one in given) or _backend(routes, router.service) in own,
+                    any(one and "basicAuth" in one for one in given) or _backend(routes, router["service"]) in own,
                     "asks for no sign-in, and what is behind it is not known to ask itself",
                     "Put `sign-in` into its middlewares, or its backend under "
                     "settings.every-route-has-a-chain.own-sign-in in policies/config.yaml",
@@ -139,8 +138,8 @@ def _started(one: Configured, service: Service) -> Iterator[Finding]:
             resource=service.resource,
         )
     static = read(one.file)
-    if isinstance(static, Edge):
-        pages = {point.address for point in static.entryPoints.values() if point.http is not None}
+    if static is not None:
+        pages = {point["address"] for point in static["entryPoints"].values() if "http" in point}
         for index, port in enumerate(map(table, items(props.get("ports")))):
             internal = port.get("internal")
             if isinstance(internal, int | float) and f":{internal:.0f}" not in pages:
@@ -156,10 +155,11 @@ def _metrics(stack: Stack) -> dict[str, str]:
     """By host and port, the paths that Prometheus scrapes."""
     found: dict[str, str] = {}
     for one in configured(stack, "prometheus.yml"):
-        if isinstance(given := read(one.file), Prometheus):
-            for job in given.scrape_configs:
-                targets = [target for group in job.static_configs for target in group.targets]
-                found |= {host_and_port(target): job.metrics_path for target in targets if not job.params}
+        if (given := read(one.file)) is not None:
+            for job in given["scrape_configs"]:
+                targets = [target for group in job["static_configs"] for target in group["targets"]]
+                path = job.get("metrics_path", "/metrics")
+                found |= {host_and_port(target): path for target in targets if "params" not in job}
     return found
 
 
@@ -170,8 +170,8 @@ def _leads(stack: Stack, _config: Config) -> Iterator[Finding]:
             continue
         yield from _started(one, one.service)
         for _, _, path, routes in _edges(one.resource):
-            for name, router in routes.http.routers.items():
-                address = _backend(routes, router.service)
+            for name, router in routes["http"]["routers"].items():
+                address = _backend(routes, router["service"])
                 found = running.get(address.partition(":")[0])
                 problem, remedy = "", "Lead it to a service of the stack, by its name"
                 if address and found is None:
@@ -179,7 +179,7 @@ def _leads(stack: Stack, _config: Config) -> Iterator[Finding]:
                 elif found is not None and not one.service.meets(found):
                     problem = "leads to a service that shares no network with the edge"
                     remedy = "Put both on one network (components/networks.py)"
-                elif address in metrics and not _hides(router.rule, metrics[address]):
+                elif address in metrics and not _hides(router["rule"], metrics[address]):
                     problem = "shows everybody the metrics that Prometheus scrapes there"
                     remedy = "Hide the path: `hidden_paths` of the service's `web`"
                 if problem:
@@ -210,7 +210,9 @@ def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
         known = [routes for _, _, _, routes in _edges(one.resource)]
         if one.service is None or not known:
             continue
-        led = {_backend(known[0], router.service).partition(":")[0] for router in known[0].http.routers.values()}
+        led = {
+            _backend(known[0], router["service"]).partition(":")[0] for router in known[0]["http"]["routers"].values()
+        }
         for service in services(stack).values():
             if service is one.service or service.name in led or service.name in without:
                 continue

@@ -1,269 +1,151 @@
-"""The files that the program generates, as it generates them: what a file may hold is what its model here has.
+"""The files that the program generates, as it generates them: what a file may hold is what its shape here has.
 
-Another option of Traefik's or Prometheus's is a field here, which is reviewed. A file is told by its last name. What
+Another option of Traefik's or Prometheus's is a line here, which is reviewed. A file is told by its last name. What
 the names in it refer to is checked in edge.py and monitoring.py.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from policies.rules.configuration import File, UnreadableError
 from policies.rules.props import UNKNOWN, Path
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
+Document = dict[str, Any]
+"""A file that has its shape."""
 
 Name = Annotated[str, Field(min_length=1)]
-
-
-class _To(_Strict):
-    to: str
-    scheme: Literal["https"]
-
-
-class _Redirections(_Strict):
-    entryPoint: _To  # noqa: N815 - as Traefik has it, here and below
-
-
-class _Nothing(_Strict):
-    pass
-
-
-class _Http(_Strict):
-    redirections: _Redirections | None = None
-    tls: _Nothing | None = None
-
-
-class _Timeouts(_Strict):
-    readTimeout: str  # noqa: N815
-    writeTimeout: str  # noqa: N815
-    idleTimeout: str  # noqa: N815
-
-
-class _Transport(_Strict):
-    respondingTimeouts: _Timeouts  # noqa: N815
-
-
-class EntryPoint(_Strict):
-    """A port that Traefik listens on."""
-
-    address: Annotated[str, Field(pattern=r"^:\d+$")]
-    http: _Http | None = None
-    transport: _Transport | None = None
-
-
-class _AtPoint(_Strict):
-    entryPoint: Name  # noqa: N815
-
-
-class _Measured(_AtPoint):
-    addRoutersLabels: bool  # noqa: N815
-
-
-class _Metrics(_Strict):
-    prometheus: _Measured
-
-
-class _Names(_Strict):
-    RequestPath: Literal["drop"]
-
-
-class _Fields(_Strict):
-    names: _Names
-
-
-class _AccessLog(_Strict):
-    format: Literal["json"]
-    fields: _Fields
-
-
-class _Log(_Strict):
-    level: Literal["INFO", "WARN", "ERROR", "DEBUG"]
-    format: Literal["json"]
-
-
-class _Source(_Strict):
-    filename: Name
-    watch: Literal[False]
-
-
-class _Providers(_Strict):
-    file: _Source
-
-
-class _Global(_Strict):
-    checkNewVersion: Literal[False]  # noqa: N815
-    sendAnonymousUsage: Literal[False]  # noqa: N815
-
-
-class Edge(_Strict):
-    """traefik.yml: entry points, and routes from one file alone."""
-
-    global_: _Global = Field(alias="global")
-    entryPoints: dict[str, EntryPoint]  # noqa: N815
-    ping: _AtPoint
-    metrics: _Metrics
-    accessLog: _AccessLog  # noqa: N815
-    log: _Log
-    providers: _Providers
-
-
-class Router(_Strict):
-    """A route: whom it answers, by which middlewares, and where it leads."""
-
-    rule: str
-    entryPoints: Annotated[list[str], Field(min_length=1)]  # noqa: N815
-    middlewares: list[str]
-    service: Name
-
-
-class _Server(_Strict):
-    url: Annotated[str, Field(pattern=r"^http://[\w.-]+:\d+$")]
-
-
-class _LoadBalancer(_Strict):
-    servers: Annotated[list[_Server], Field(min_length=1, max_length=1)]
-
-
-class _Backend(_Strict):
-    loadBalancer: _LoadBalancer  # noqa: N815
-
-
-class _Headers(_Strict):
-    stsSeconds: Annotated[int, Field(ge=86400)]  # noqa: N815
-    contentTypeNosniff: Literal[True]  # noqa: N815
-    customFrameOptionsValue: Literal["SAMEORIGIN", "DENY"]  # noqa: N815
-    referrerPolicy: str  # noqa: N815
-    permissionsPolicy: str  # noqa: N815
-    customResponseHeaders: dict[str, str]  # noqa: N815
-
-
-class _BasicAuth(_Strict):
-    usersFile: Annotated[str, Field(pattern=r"^/run/secrets/[\w.-]+$")]  # noqa: N815
-    realm: str
-    removeHeader: Literal[True]  # noqa: N815
-
-
-class Middleware(_Strict):
-    """Sets the headers of every page, or asks for a name and a password."""
-
-    headers: _Headers | None = None
-    basicAuth: _BasicAuth | None = None  # noqa: N815
-
-
-class _RoutesHttp(_Strict):
-    routers: dict[str, Router]
-    services: dict[str, _Backend]
-    middlewares: dict[str, Middleware]
-
-
-class _Pair(_Strict):
-    certFile: Annotated[str, Field(pattern=r"^/run/secrets/")]  # noqa: N815
-    keyFile: Annotated[str, Field(pattern=r"^/run/secrets/")]  # noqa: N815
-
-
-class _Store(_Strict):
-    defaultCertificate: _Pair  # noqa: N815
-
-
-class _Option(_Strict):
-    minVersion: Literal["VersionTLS12", "VersionTLS13"]  # noqa: N815
-    sniStrict: bool  # noqa: N815
-
-
-class _Tls(_Strict):
-    options: dict[Literal["default"], _Option]
-    stores: dict[Literal["default"], _Store] = Field(default_factory=dict)
-    certificates: list[_Pair] = Field(default_factory=list)
-
-
-class Routes(_Strict):
-    """routes.yml: routers, services and middlewares of http, and certificates from secret files."""
-
-    http: _RoutesHttp
-    tls: _Tls
-
-
-class _Labels(_Strict):
-    service: Name
-
-
-class _Static(_Strict):
-    targets: list[str]
-    labels: _Labels | None = None
-
-
-class _Relabel(_Strict):
-    source_labels: list[str] = Field(default_factory=list)
-    regex: str = ""
-    target_label: Name
-    replacement: str = ""
-
-
-class _Params(_Strict):
-    module: list[str]
-
-
-class Job(_Strict):
-    """What is scraped, or probed by the service that relabelling names."""
-
-    job_name: Name
-    metrics_path: str = "/metrics"
-    params: _Params | None = None
-    static_configs: list[_Static]
-    relabel_configs: list[_Relabel] = Field(default_factory=list)
-    metric_relabel_configs: list[_Relabel] = Field(default_factory=list)
-
-
-class _Manager(_Strict):
-    static_configs: list[_Static]
-
-
-class _Alerting(_Strict):
-    alertmanagers: list[_Manager]
-
-
-class _Intervals(_Strict):
-    scrape_interval: str
-    evaluation_interval: str
-
-
-class Prometheus(_Strict):
-    """prometheus.yml: targets that are written out, alert rules, and whom to tell."""
-
-    global_: _Intervals | None = Field(None, alias="global")
-    rule_files: list[str]
-    alerting: _Alerting
-    scrape_configs: list[Job]
-
-
-SCHEMAS: Final[dict[str, type[Edge | Routes | Prometheus]]] = {
-    "traefik.yml": Edge,
-    "routes.yml": Routes,
-    "prometheus.yml": Prometheus,
+Secret = Annotated[str, Field(pattern=r"^/run/secrets/[\w.-]+$")]
+
+
+# traefik.yml: entry points, and routes from one file alone.
+To = TypedDict("To", {"to": str, "scheme": Literal["https"]})
+Redirections = TypedDict("Redirections", {"entryPoint": To})
+Nothing = TypedDict("Nothing", {})
+Http = TypedDict("Http", {"redirections": NotRequired[Redirections], "tls": NotRequired[Nothing]})
+Timeouts = TypedDict("Timeouts", {"readTimeout": str, "writeTimeout": str, "idleTimeout": str})
+Transport = TypedDict("Transport", {"respondingTimeouts": Timeouts})
+
+
+Port = Annotated[str, Field(pattern=r"^:\d+$")]
+EntryPoint = TypedDict(
+    "EntryPoint", {"address": Port, "http": NotRequired[Http], "transport": NotRequired[Transport]}
+)
+AtPoint = TypedDict("AtPoint", {"entryPoint": Name})
+Measured = TypedDict("Measured", {"entryPoint": Name, "addRoutersLabels": bool})
+Metrics = TypedDict("Metrics", {"prometheus": Measured})
+Dropped = TypedDict("Dropped", {"RequestPath": Literal["drop"]})
+Fields = TypedDict("Fields", {"names": Dropped})
+AccessLog = TypedDict("AccessLog", {"format": Literal["json"], "fields": Fields})
+Log = TypedDict("Log", {"level": Literal["DEBUG", "INFO", "WARN", "ERROR"], "format": Literal["json"]})
+Source = TypedDict("Source", {"filename": Name, "watch": Literal[False]})
+Providers = TypedDict("Providers", {"file": Source})
+Global = TypedDict("Global", {"checkNewVersion": Literal[False], "sendAnonymousUsage": Literal[False]})
+
+
+Edge = TypedDict(
+    "Edge",
+    {
+        "global": Global,
+        "entryPoints": dict[str, EntryPoint],
+        "ping": AtPoint,
+        "metrics": Metrics,
+        "accessLog": AccessLog,
+        "log": Log,
+        "providers": Providers,
+    },
+)
+
+# routes.yml: routers, services and middlewares of http, and certificates from secret files.
+Points = Annotated[list[str], Field(min_length=1)]
+Router = TypedDict("Router", {"rule": str, "entryPoints": Points, "middlewares": list[str], "service": Name})
+Server = TypedDict("Server", {"url": Annotated[str, Field(pattern="^http://[\\w.-]+:\\d+$")]})
+LoadBalancer = TypedDict("LoadBalancer", {"servers": Annotated[list[Server], Field(min_length=1, max_length=1)]})
+Backend = TypedDict("Backend", {"loadBalancer": LoadBalancer})
+Headers = TypedDict(
+    "Headers",
+    {
+        "stsSeconds": Annotated[int, Field(ge=86400)],
+        "contentTypeNosniff": Literal[True],
+        "customFrameOptionsValue": Literal["SAMEORIGIN", "DENY"],
+        "referrerPolicy": str,
+        "permissionsPolicy": str,
+        "customResponseHeaders": dict[str, str],
+    },
+)
+BasicAuth = TypedDict("BasicAuth", {"usersFile": Secret, "realm": str, "removeHeader": Literal[True]})
+Middleware = TypedDict("Middleware", {"headers": NotRequired[Headers], "basicAuth": NotRequired[BasicAuth]})
+RoutesHttp = TypedDict(
+    "RoutesHttp", {"routers": dict[str, Router], "services": dict[str, Backend], "middlewares": dict[str, Middleware]}
+)
+Pair = TypedDict("Pair", {"certFile": Secret, "keyFile": Secret})
+Store = TypedDict("Store", {"defaultCertificate": Pair})
+Stores = TypedDict("Stores", {"default": Store})
+Option = TypedDict("Option", {"minVersion": Literal["VersionTLS12", "VersionTLS13"], "sniStrict": bool})
+Options = TypedDict("Options", {"default": Option})
+Tls = TypedDict("Tls", {"options": Options, "stores": NotRequired[Stores], "certificates": NotRequired[list[Pair]]})
+Routes = TypedDict("Routes", {"http": RoutesHttp, "tls": Tls})
+
+
+# prometheus.yml: targets that are written out, alert rules, and whom to tell.
+Labels = TypedDict("Labels", {"service": Name})
+Static = TypedDict("Static", {"targets": list[str], "labels": NotRequired[Labels]})
+Relabel = TypedDict(
+    "Relabel",
+    {
+        "source_labels": NotRequired[list[str]],
+        "regex": NotRequired[str],
+        "target_label": Name,
+        "replacement": NotRequired[str],
+    },
+)
+Params = TypedDict("Params", {"module": list[str]})
+Job = TypedDict(
+    "Job",
+    {
+        "job_name": Name,
+        "metrics_path": NotRequired[str],
+        "params": NotRequired[Params],
+        "static_configs": list[Static],
+        "relabel_configs": NotRequired[list[Relabel]],
+        "metric_relabel_configs": NotRequired[list[Relabel]],
+    },
+)
+Manager = TypedDict("Manager", {"static_configs": list[Static]})
+Alerting = TypedDict("Alerting", {"alertmanagers": list[Manager]})
+Intervals = TypedDict("Intervals", {"scrape_interval": str, "evaluation_interval": str})
+
+
+Prometheus = TypedDict(
+    "Prometheus",
+    {"global": NotRequired[Intervals], "rule_files": list[str], "alerting": Alerting, "scrape_configs": list[Job]},
+)
+
+_STRICT: Final = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+SCHEMAS: Final[dict[str, TypeAdapter[Any]]] = {
+    "traefik.yml": TypeAdapter(with_config(_STRICT)(Edge)),
+    "routes.yml": TypeAdapter(with_config(_STRICT)(Routes)),
+    "prometheus.yml": TypeAdapter(with_config(_STRICT)(Prometheus)),
 }
 
 
-def read(file: File) -> Edge | Routes | Prometheus | None:
+def read(file: File) -> Document | None:
     """What a file of the generated shape says; None where that is not known, or it is of another shape."""
     try:
         document = file.document()
-        return None if document is UNKNOWN else SCHEMAS[file.base].model_validate(document)
+        found: Document | None = None if document is UNKNOWN else SCHEMAS[file.base].validate_python(document)
     except (UnreadableError, ValidationError, RecursionError, KeyError):
         return None
+    return found
 
 
 def faults(file: File) -> Iterator[Path]:
     """Where a file is of another shape than its name says; empty for the whole of it. Raises UnreadableError."""
     document = file.document()
-    if file.base not in SCHEMAS or document is UNKNOWN:
-        return
-    try:
-        SCHEMAS[file.base].model_validate(document)
-    except ValidationError as error:
-        for one in error.errors(include_url=False, include_input=False, include_context=False):
-            yield tuple(one["loc"])
+    if file.base in SCHEMAS and document is not UNKNOWN:
+        try:
+            SCHEMAS[file.base].validate_python(document)
+        except ValidationError as error:
+            yield from (tuple(one["loc"]) for one in error.errors(include_url=False, include_input=False))

@@ -147,7 +147,8 @@ _PUBLIC: Final = re.compile(
 _KEY_BODY: Final = re.compile(r"(?<=PRIVATE KEY-----)[^-]+(?=-----END)")
 _SUBSTITUTION: Final = re.compile(r"\$\(((?:[^()]|\([^()]*\))*)\)|`([^`]*)`")
 _REFERENCES: Final = re.compile(
-    r"\$__\w+\{[^}]*\}|ENC\[AES256_GCM,[^\]]*\]|\$\{\w+\}|\{\{[^}]*\}\}|\{(?:env|file)[.:][^}]*\}|%\(\w+\)s|%[A-Z_]+%|!(?:secret|env_var|file)\s+\S+"
+    r"\$__\w+\{[^}]*\}|ENC\[AES256_GCM,[^\]]*\]|\$\{\w+\}|\{\{[^}]*\}\}|\{(?:env|file)[.:][^}]*\}|%\(\w+\)s|%[A-Z_]+%"
+    r"|!(?:secret|env_var|file)\s+\S+"
     r"|\$(?:[A-Z_][A-Z0-9_]*|[\d@*#?!-])(?![a-z])"
 )
 _FILE: Final = re.compile(
@@ -188,7 +189,8 @@ def _printed(command: str) -> str:
 
 _STRONG: Final = re.compile(
     r"passw(?:or[dt]|0rd|d)|passphrase|passcode|secret|token(?!iz)|(?:api|private|priv|access|encryption|signing"
-    r"|master|session|storage|shared|account)key|credential|requirepass|masterauth|basicauth|digestauth|htpasswd|mnemonic"
+    r"|master|session|storage|shared|account)key|credential|requirepass|masterauth|basicauth|digestauth"
+    r"|htpasswd|mnemonic"
     r"|(?<!by)(?<!com)(?<!over)pass$|pwd$"
 )
 _STRONG_WORDS: Final = _set("pass pwd psk pw cred creds totp")

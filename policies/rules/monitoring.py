@@ -12,21 +12,23 @@ from pulumi_policy import Severity
 
 from policies.rules.configuration import UnreadableError, files
 from policies.rules.containers import items, table
-from policies.rules.formats import Job, Prometheus, read
+from policies.rules.formats import Document, read
 from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 from policies.rules.services import Configured, Service, configured, host_and_port, is_known, platform, services
 
 
-def _servers(stack: Stack) -> Iterator[tuple[Configured, Service, Prometheus]]:
+def _servers(stack: Stack) -> Iterator[tuple[Configured, Service, Document]]:
     for one in configured(stack, "prometheus.yml"):
-        if one.service is not None and isinstance(given := read(one.file), Prometheus):
+        if one.service is not None and (given := read(one.file)) is not None:
             yield one, one.service, given
 
 
-def _prober(job: Job) -> str:
+def _prober(job: Document) -> str:
     """The service that asks a job's targets, where it is not Prometheus itself."""
-    found = [one.replacement for one in job.relabel_configs if one.target_label == "__address__"]
+    found = [
+        one.get("replacement", "") for one in job.get("relabel_configs", ()) if one["target_label"] == "__address__"
+    ]
     return host_and_port(found[-1]).partition(":")[0] if found else ""
 
 
@@ -49,14 +51,14 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
                 remedy="Name it by --config.file",
                 resource=server.resource,
             )
-        for number, job in enumerate(given.scrape_configs):
+        for number, job in enumerate(given["scrape_configs"]):
             asker = running.get(_prober(job)) if _prober(job) else server
-            for index, group in enumerate(job.static_configs):
+            for index, group in enumerate(job["static_configs"]):
                 place = (*one.file.path, "scrape_configs", number, "static_configs", index, "targets")
-                for at, target in enumerate(group.targets):
+                for at, target in enumerate(group["targets"]):
                     host = host_and_port(target).partition(":")[0]
                     found = server if host == "localhost" else running.get(host)
-                    label = group.labels.service if group.labels else ""
+                    label = group.get("labels", {}).get("service", "")
                     problem, remedy = "", "Make targets from the services"
                     if found is None or (label and label not in running):
                         problem = "names a target, or a service, that is none of this stack"
@@ -86,9 +88,9 @@ def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
     for one, server, given in _servers(stack):
         targets = [
             running.get(host_and_port(target).partition(":")[0])
-            for manager in given.alerting.alertmanagers
-            for group in manager.static_configs
-            for target in group.targets
+            for manager in given["alerting"]["alertmanagers"]
+            for group in manager["static_configs"]
+            for target in group["targets"]
         ]
         if not targets or not all(found is not None and server.meets(found) for found in targets):
             yield Finding(
@@ -98,7 +100,7 @@ def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
                 resource=one.resource,
             )
         path: Path = (*one.file.path, "rule_files")
-        if not given.rule_files or not all(_has_alerts(one.resource, name) for name in given.rule_files):
+        if not given["rule_files"] or not all(_has_alerts(one.resource, name) for name in given["rule_files"]):
             yield Finding(
                 path=path,
                 problem="names no file of alerts that comes with it",

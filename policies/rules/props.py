@@ -8,8 +8,7 @@ work on ordinary dictionaries and lists. What a rule forbids does not belong her
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from pulumi_policy import Secret
 from pulumi_policy import proxy as sdk
@@ -24,13 +23,6 @@ class Unknown(Enum):
 
 
 UNKNOWN: Final = Unknown.UNKNOWN
-
-# The names of properties, in the spelling of `canonical`, under which every form of a container has these.
-ENVIRONMENT: Final = frozenset({"env", "envs", "environment"})
-LABELS: Final = frozenset({"label", "labels"})
-COMMANDS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints"})
-ARGUMENTS: Final = COMMANDS | {"test", "tests"}
-"""Commands, and those of health checks."""
 
 Path = tuple[str | int, ...]
 Value = dict[str, "Value"] | list["Value"] | str | float | bool | Unknown | None
@@ -74,48 +66,6 @@ def _member(holder: Mapping[object, object] | Sequence[object], key: object) -> 
         return plain(holder[key])  # type: ignore[call-overload]
     except (sdk.UnknownValueError, LookupError):
         return UNKNOWN
-
-
-@lru_cache(maxsize=4096)
-def canonical(key: str | int) -> str:
-    """One spelling for `hostPath`, `host_path` and `HostPath`."""
-    return re.sub(r"[^a-z0-9]", "", str(key).casefold())
-
-
-class Entry(NamedTuple):
-    """One value below a resource's inputs. `holder` is the mapping that holds it, empty for an item of a list.
-
-    `key` is the canonical spelling of the nearest property name (that of the list, for an item of a list), `within`
-    of every property name on the way here.
-    """
-
-    path: Path
-    value: Value
-    holder: Mapping[str, Value]
-    key: str
-    within: frozenset[str]
-
-
-def walk(value: Value) -> list[Entry]:
-    """Every value below `value`, holders before what they hold."""
-    found: list[Entry] = []
-    _walk(value, (), "", frozenset(), found)
-    return found
-
-
-def _walk(value: Value, path: Path, key: str, within: frozenset[str], found: list[Entry]) -> None:
-    if isinstance(value, dict):
-        for name, member in value.items():
-            inner = canonical(name)
-            names = within | {inner}
-            found.append(Entry((*path, name), member, value, inner, names))
-            if isinstance(member, dict | list):
-                _walk(member, (*path, name), inner, names, found)
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            found.append(Entry((*path, index), member, {}, key, within))
-            if isinstance(member, dict | list):
-                _walk(member, (*path, index), key, within, found)
 
 
 def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str | float | bool]]:

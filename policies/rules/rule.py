@@ -25,7 +25,7 @@ from pulumi_policy import (
 
 from policies.rules import exceptions
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import Entry, Path, Value, plain, show, walk
+from policies.rules.props import Path, Value, plain, show
 
 DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
@@ -87,15 +87,6 @@ class Resource(_Once):
     def kind(self) -> str:
         """The last part of the type, such as Container."""
         return self.type.rpartition(":")[2]
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """Every value below its inputs, holders before what they hold."""
-        return self.once(_entries)
-
-
-def _entries(resource: Resource) -> list[Entry]:
-    return walk(resource.props)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ def test_one_that_is_not_needed_is_told() -> None:
         ("mounts.source.x", ("mounts", 0, "source"), False),
         ("capabilities.adds", ("capabilities", "adds", 2), True),
         ("capabilities.adds", ("capabilities",), False),
-        ("networkMode", ("network_mode",), True),
+        ("networkMode", ("network_mode",), False),
         ("envs[2]", ("envs", 2), True),
         ("envs[2]", ("envs", 20), False),
         ("tmpfs./run", ("tmpfs", "/run"), True),
