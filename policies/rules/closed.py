@@ -58,9 +58,15 @@ def _outside(value: Value, path: Path, name: str, listed: Sequence[str]) -> Iter
 def _allowed(value: Value, name: str, listed: Sequence[str]) -> bool:
     for one in listed:
         key, _, only = one.partition("=")
-        if fnmatchcase(name, key) and (not only or only == json.dumps(value, default=str)):
+        if fnmatchcase(name, key) and (not only or only == _json(value)):
             return True
     return False
+
+
+def _json(value: Value) -> str:
+    """A value as the list writes it: the engine hands every number over as a fraction."""
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole and isinstance(value, float) else value, default=str)
 
 
 def _leads_on(name: str, listed: Sequence[str]) -> bool:

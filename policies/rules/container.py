@@ -9,6 +9,7 @@ user, and whether a limit or a health check suits the app.
 """
 
 import math
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, number, one_shot, table, text_of
+from policies.rules.containers import is_init, items, number, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
 
@@ -69,7 +70,7 @@ def checked(*checks: Check) -> Judge:
     def judge(resource: Resource, config: Config) -> Iterator[Finding]:
         if resource.kind != "Container":
             return
-        shape = INIT if one_shot(resource.props) else SERVICE
+        shape = INIT if is_init(resource.props) else SERVICE
         for check in checks:
             if not shape <= check.shapes:
                 continue
@@ -129,7 +130,7 @@ def _tmpfs(value: Value, _props: Props, config: Config) -> bool:
 
 
 def _processes(value: Value, _props: Props, config: Config) -> bool:
-    found = [one.get("hard") for one in map(table, items(value)) if one.get("name") == "nproc"]
+    found = [one.get("hard") for one in map(table, items(value)) if text_of(one.get("name")).casefold() == "nproc"]
     most = number(config.get("most-processes")) or 0
     return len(found) == 1 and (found[0] is UNKNOWN or 0 < (number(found[0]) or 0) <= most)
 
@@ -164,7 +165,8 @@ def _can_fail(value: Value, _props: Props, _config: Config) -> bool:
         return False
     shell = words[0] == "CMD-SHELL" or re.fullmatch(r"(?:.*/)?(?:ba|da|a)?sh", words[1])
     script = words[1] if words[0] == "CMD-SHELL" else words[-1] if shell else words[1].rpartition("/")[2]
-    return not _IDLE.fullmatch(script.strip()) and script not in ("cat", "ls", "env")
+    script = re.sub(r"(?:^|(?<=\s))#.*", "", script).strip()
+    return not _IDLE.fullmatch(script) and script not in ("cat", "ls", "env")
 
 
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -191,9 +193,12 @@ def _reaps(value: Value, props: Props, config: Config) -> bool:
 def _read_only_files(value: Value, _props: Props, config: Config) -> bool:
     mount = table(value)
     target, source = text_of(mount.get("target")), text_of(mount.get("source"))
-    given = target in texts(config.get("targets")) or any(
-        fnmatchcase(source, pattern) for pattern in texts(config.get("volumes"))
+    plain = posixpath.normpath("/" + target.lstrip("/")).replace("/var/run", "/run", 1)  # that is a link
+    given = bool(target) and any(
+        f"{one}/".startswith(f"{plain.rstrip('/')}/") or plain.startswith(f"{one}/")
+        for one in texts(config.get("targets"))
     )
+    given = given or any(fnmatchcase(source, pattern) for pattern in texts(config.get("volumes")))
     return not given or mount.get("readOnly") in (True, UNKNOWN)
 
 
@@ -360,7 +365,15 @@ RULES: Final = (
                 ok=lambda value, _props, _config: text_of(value).strip().casefold() != "host",
                 problem="is the host's own network",
                 remedy="Give it its own network and let the others reach it there",
-            )
+            ),
+            Check(
+                property="networksAdvanced",
+                each=True,
+                at="name",
+                ok=lambda value, _props, _config: text_of(table(value).get("name")).strip().casefold() != "host",
+                problem="is the host's own network",
+                remedy="Attach it to networks of the stack",
+            ),
         ),
         benchmarks=("CIS 5.10", "OWASP 5"),
     ),

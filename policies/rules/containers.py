@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from policies.rules.props import UNKNOWN, Value
 
 
-def one_shot(props: Mapping[str, Value]) -> bool:
+def is_init(props: Mapping[str, Value]) -> bool:
     """Whether a container fills volumes and ends: without a network, never restarted, not expected to run."""
     return props.get("networkMode") == "none" and props.get("restart") == "no" and props.get("mustRun") is False
 
@@ -27,7 +27,7 @@ def items(value: Value) -> list[Value]:
     return [value] if isinstance(value, dict | str) and value != {} else []
 
 
-def on(value: Value) -> bool:
+def is_enabled(value: Value) -> bool:
     """Whether a switch is on, in any spelling. An unknown one is not, as yet."""
     if isinstance(value, str):
         return value.strip().casefold() in {"true", "1", "yes", "on", "t", "y"}
@@ -44,6 +44,6 @@ def number(value: Value) -> float | None:
         return None
 
 
-def known(value: Value) -> bool:
+def is_known(value: Value) -> bool:
     """Whether a value is there to be checked: an unknown one is skipped in a preview and checked by `up`."""
     return value is not UNKNOWN

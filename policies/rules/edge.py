@@ -14,7 +14,7 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import UnreadableError, files, texts
-from policies.rules.containers import items, table, text_of
+from policies.rules.containers import items, table
 from policies.rules.formats import Document, faults, read
 from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
@@ -240,7 +240,7 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
     for service in services(stack).values():
         props = service.resource.props
         names: list[tuple[Path, object]] = [(("name",), props.get("name"))]
-        if not text_of(props.get("networkMode")).startswith("container:"):  # else it is that of the other container
+        if items(props.get("networksAdvanced")):  # else the engine's, of the host or of another container
             names.append((("hostname",), props.get("hostname")))
         for index, network in enumerate(map(table, items(props.get("networksAdvanced")))):
             aliases = enumerate(items(network.get("aliases")))

@@ -13,7 +13,7 @@ from typing import Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, known, number, on, table, text_of
+from policies.rules.containers import is_enabled, is_known, items, number, table, text_of
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
@@ -40,15 +40,15 @@ def _published(resource: Resource, config: Config) -> Iterator[Finding]:
     for index, port in enumerate(map(table, items(ports))):
         external, protocol, address = port.get("external"), port.get("protocol", "tcp"), port.get("ip")
         given = number(external)
-        if known(external) and given not in allowed and not (given or 0) >= 1024:
+        if is_known(external) and given not in allowed and not (given or 0) >= 1024:
             yield Finding(
                 path=("ports", index, "external"),
                 problem="is not given, or is a port of the host below 1024 that is not on the list",
                 remedy="Publish 80 and 443, or ports from 1024 on",
             )
-        if known(protocol) and protocol != "tcp":
+        if is_known(protocol) and protocol != "tcp":
             yield Finding(path=("ports", index, "protocol"), problem="is not tcp", remedy="Publish TCP alone")
-        if known(address) and not text_of(address).strip():
+        if is_known(address) and not text_of(address).strip():
             yield Finding(
                 path=("ports", index, "ip"),
                 problem="is not given: the engine then publishes on every address, past the host's firewall",
@@ -63,11 +63,11 @@ def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
     mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
     text = mode.strip().casefold() if isinstance(mode, str) else ""
     # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
-    if text in _DEFAULT_BRIDGES and known(attached) and not items(attached):
+    if text in _DEFAULT_BRIDGES and is_known(attached) and not items(attached):
         yield Finding(
             path=("networkMode",), problem="is the engine's default bridge, where all reach all", remedy=remedy
         )
-    elif mode in (None, "") and known(attached) and not items(attached):
+    elif mode in (None, "") and is_known(attached) and not items(attached):
         yield Finding(
             path=("networksAdvanced",),
             problem="names no network: the engine then uses its default bridge, where all reach all",
@@ -93,16 +93,16 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         return
     props = resource.props
     driver = props.get("driver")
-    if known(driver) and driver not in (None, "", "bridge"):
+    if is_known(driver) and driver not in (None, "", "bridge"):
         yield Finding(
             path=("driver",),
             problem="is not bridge: containers would be on the host's own network segment",
             remedy="Use a bridge",
         )
-    if on(props.get("ipv6")):
+    if is_enabled(props.get("ipv6")):
         problem = "is a second way out that no rule of the stack looks at"
         yield Finding(path=("ipv6",), problem=problem, remedy="Take it out")
-    if known(props.get("ipamConfigs")) and not any(
+    if is_known(props.get("ipamConfigs")) and not any(
         table(item).get("subnet") for item in items(props.get("ipamConfigs"))
     ):
         yield Finding(
@@ -124,7 +124,7 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         needed[_ICC] = "has members that reach one another, and are there for the outside alone"
     for key, problem in needed.items():
         value = table(props.get("options")).get(key)
-        if known(props.get("options")) and known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
+        if is_known(props.get("options")) and is_known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
             yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
     for key, value in table(props.get("options")).items():
         if key not in needed and (key, value) not in _DEFAULTS.items():
@@ -133,13 +133,13 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
                 problem="changes how the network is joined to the host and to others",
                 remedy="Take it out",
             )
-    if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
+    if resource.name not in open_ones and is_known(props.get("internal")) and not is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is not on: the network has a way out, and is not among those that are meant to",
             remedy="Set it, or add the network to this rule's settings with the table in components/networks.py",
         )
-    if resource.name in open_ones and on(props.get("internal")):
+    if resource.name in open_ones and is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is on, and the network is meant to have a way out",

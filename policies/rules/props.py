@@ -55,7 +55,8 @@ def plain(value: object) -> Value:
     if isinstance(value, Mapping):
         if any(key == SIGNATURE and _member(value, key) in WRAPPERS for key in value):
             return _member(value, "value")
-        return {str(key): _member(value, key) for key in value}
+        # What begins so is the bridge's own, such as which inputs it has filled in.
+        return {str(key): _member(value, key) for key in value if not str(key).startswith("__")}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_member(value, index) for index in range(len(value))]
     return None  # an asset or archive: nothing a rule could read

@@ -182,9 +182,9 @@ class Rule:
         if self.judge is not None:
             for resource in stack.resources:
                 if resource.type.startswith(self.types):
-                    yield from self._excused(self.judge(resource, whole), resource, config)
+                    yield from self._with_exceptions(self.judge(resource, whole), resource, config)
         if self.judge_stack is not None:
-            yield from self._excused(self.judge_stack(stack, whole), None, config)
+            yield from self._with_exceptions(self.judge_stack(stack, whole), None, config)
 
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
@@ -229,7 +229,9 @@ class Rule:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
         return {**defaults, **config}
 
-    def _excused(self, findings: Iterable[Finding], resource: Resource | None, config: Config) -> Iterator[Verdict]:
+    def _with_exceptions(
+        self, findings: Iterable[Finding], resource: Resource | None, config: Config
+    ) -> Iterator[Verdict]:
         told: set[tuple[str, Path]] = set()
         for finding in findings:
             about = finding.resource or resource

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from policies.rules.configuration import File, files, texts
-from policies.rules.containers import items, one_shot, table, text_of
+from policies.rules.containers import is_init, items, table, text_of
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Resource, Stack
 
@@ -36,7 +36,7 @@ def services(stack: Stack) -> dict[str, Service]:
 
 def _services(stack: Stack) -> Iterator[Service]:
     for one in stack.of("Container"):
-        if one_shot(one.props):
+        if is_init(one.props):
             continue
         attached = one.props.get("networksAdvanced")
         names = [table(item).get("name") for item in items(attached)]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import files, texts, variables
-from policies.rules.containers import items, one_shot, table, text_of
+from policies.rules.containers import is_init, items, table, text_of
 from policies.rules.props import UNKNOWN, Value
 from policies.rules.references import parse
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, in_development, texts_setting
@@ -37,7 +37,7 @@ _ROUTES: Final = re.compile(
 
 def is_gateway(resource: Resource, config: Config) -> bool:
     """Whether a container is a VPN gateway."""
-    if resource.kind != "Container" or one_shot(resource.props):
+    if resource.kind != "Container" or is_init(resource.props):
         return False
     image = text_of(resource.props.get("image"))
     return (

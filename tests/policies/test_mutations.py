@@ -20,7 +20,7 @@ from components import networks
 from policies.config import configure, read
 from policies.judge import judge
 from policies.rules import RULES
-from policies.rules.containers import one_shot
+from policies.rules.containers import is_init
 from policies.rules.props import Value
 from policies.rules.rule import Resource, Stack
 from tests.components.stacks import CHOICES, build
@@ -287,7 +287,7 @@ VOLUME: Final[Mapping[str, Change]] = {
 def _table(one: Resource) -> Mapping[str, Change]:
     match one.kind if one.type.startswith("docker:") else "":
         case "Container":
-            return SEED if one_shot(one.props) else SERVICE
+            return SEED if is_init(one.props) else SERVICE
         case "RemoteImage":
             return IMAGE
         case "Network":
@@ -324,7 +324,7 @@ def fields(stack: Stack) -> Iterator[Mutant]:
 def rows(stack: Stack) -> Iterator[Mutant]:
     """Each row of the table without each of its members, with each service that is none, and not there at all."""
     names = {row.name: f"nexus-test-{row.name}" for row in networks.TABLE}
-    there = {one.name.removesuffix("-container"): one for one in stack.of("Container") if not one_shot(one.props)}
+    there = {one.name.removesuffix("-container"): one for one in stack.of("Container") if not is_init(one.props)}
     for row in networks.TABLE:
         for name, one in there.items():
             without = _off(one, names[row.name])

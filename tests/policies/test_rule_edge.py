@@ -240,6 +240,11 @@ def test_a_service_has_its_own_name(changes: dict[str, Any], place: str) -> None
     assert said == ({place} if place else set())
 
 
+@pytest.mark.parametrize("name", ["firewall-container", "qbittorrent-container"])
+def test_the_host_name_that_the_engine_fills_in_is_let_be(name: str) -> None:
+    assert told(changed(declared("dev"), name, hostname="nas")) == set()
+
+
 def test_two_resources_of_one_name_are_refused() -> None:
     stack = declared("dev")
     twice = Stack(name="dev", resources=(*stack.resources, stack.of("Volume")[0]))

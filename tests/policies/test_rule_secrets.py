@@ -54,66 +54,14 @@ def in_each_place(text: str, name: str = "A") -> list[tuple[Props, str]]:
 
 
 NAMES: Final = (
-    *(
-        "PASSWORD",
-        "password",
-        "DB_PASSWORD",
-        "dbPassword",
-        "DBPASSWORD",
-        "DB-PASSWD",
-        "MYSQL_PWD",
-        "PGPASS",
-    ),
-    *(
-        "SMTP_PASS",
-        "smtpPass",
-        "PASSPHRASE",
-        "RESTIC_PASSPHRASE",
-        "SECRET",
-        "CLIENT_SECRET",
-        "clientSecret",
-    ),
-    *(
-        "SECRET_1",
-        "SECRET_ID",
-        "TOKEN",
-        "TOKEN_GITHUB",
-        "accessToken",
-        "API_KEY",
-        "apikey",
-        "apiKey",
-    ),
-    *(
-        "X-Api-Key",
-        "SONARR__AUTH__APIKEY",
-        "PRIVATE_KEY",
-        "WIREGUARD_PRIVATE_KEY",
-        "WIREGUARD_PRESHARED_KEY",
-    ),
-    *(
-        "AWS_SECRET_ACCESS_KEY",
-        "ENCRYPTION_KEY",
-        "SIGNING_KEY",
-        "PSK",
-        "WIFI_PSK",
-        "CREDENTIAL",
-        "CREDENTIALS",
-    ),
-    *(
-        "MY_CREDS",
-        "AUTH",
-        "REDIS_AUTH",
-        "BASIC_AUTH",
-        "REQUIREPASS",
-        "POSTGRES_PASSWORD_1",
-        "PUBLIC_PASSWORD",
-    ),
-    *(
-        "GF_SECURITY_ADMIN_PASSWORD",
-        "PASSWORD_FILE",
-        "POSTGRES_PASSWORD__FILE",
-    ),
-)
+    "PASSWORD", "password", "DB_PASSWORD", "dbPassword", "DBPASSWORD", "DB-PASSWD", "MYSQL_PWD", "PGPASS",
+    "SMTP_PASS", "smtpPass", "PASSPHRASE", "RESTIC_PASSPHRASE", "SECRET", "CLIENT_SECRET", "clientSecret",
+    "SECRET_1", "SECRET_ID", "TOKEN", "TOKEN_GITHUB", "accessToken", "API_KEY", "apikey", "apiKey", "X-Api-Key",
+    "SONARR__AUTH__APIKEY", "PRIVATE_KEY", "WIREGUARD_PRIVATE_KEY", "WIREGUARD_PRESHARED_KEY",
+    "AWS_SECRET_ACCESS_KEY", "ENCRYPTION_KEY", "SIGNING_KEY", "PSK", "WIFI_PSK", "CREDENTIAL", "CREDENTIALS",
+    "MY_CREDS", "AUTH", "REDIS_AUTH", "BASIC_AUTH", "REQUIREPASS", "POSTGRES_PASSWORD_1", "PUBLIC_PASSWORD",
+    "GF_SECURITY_ADMIN_PASSWORD", "PASSWORD_FILE", "POSTGRES_PASSWORD__FILE",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,95 +152,30 @@ def test_tools_that_take_a_password(line: str) -> None:
 
 
 URLS: Final = (
-    *(
-        "https://me:hunter2@example.net/x",
-        "http://me:hunter2@127.0.0.1:8080",
-    ),
-    *(
-        "postgres://sonarr:hunter2@db:5432/sonarr",
-        "postgresql+psycopg://sonarr:hun/ter2@db/sonarr",
-    ),
-    *(
-        "redis://:hunter2@valkey:6379/0",
-        "amqp://guest:guest@mq/",
-    ),
-    *(
-        "mongodb+srv://me:hunter2@cluster.example.net",
-        "HTTPS://me:hunter2@example.net",
-    ),
-    *(
-        "smtp://me:hunter%402@mail:587",
-        "socks5://me:123456@proxy:1080",
-        "sonarr:hunter2@tcp(db:3306)/sonarr",
-    ),
-)
+    "https://me:hunter2@example.net/x", "http://me:hunter2@127.0.0.1:8080",
+    "postgres://sonarr:hunter2@db:5432/sonarr", "postgresql+psycopg://sonarr:hun/ter2@db/sonarr",
+    "redis://:hunter2@valkey:6379/0", "amqp://guest:guest@mq/", "mongodb+srv://me:hunter2@cluster.example.net",
+    "HTTPS://me:hunter2@example.net", "smtp://me:hunter%402@mail:587", "socks5://me:123456@proxy:1080",
+    "sonarr:hunter2@tcp(db:3306)/sonarr",
+)  # fmt: skip
 KEYS: Final = (
-    *(
-        PEM,
-        PEM.replace("\n", "\\n"),
-        PEM.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
-    ),
-    *(
-        PEM.replace("PRIVATE KEY", "EC PRIVATE KEY"),
-        PEM.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
-    ),
-    *(
-        PEM.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"),
-        PEM.replace("PRIVATE KEY", "PGP PRIVATE KEY BLOCK"),
-    ),
-    *(
-        PEM.casefold(),
-        "b3BlbnNzaC1rZXktdjEA" + "AAAABG5vbmUAAAAEbm9uZQ",
-        "PuTTY-User-Key-File-3: ssh-ed25519",
-    ),
-    *("AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" * 2,),
-)
+    PEM, PEM.replace("\n", "\\n"), PEM.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
+    PEM.replace("PRIVATE KEY", "EC PRIVATE KEY"), PEM.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+    PEM.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"), PEM.replace("PRIVATE KEY", "PGP PRIVATE KEY BLOCK"),
+    PEM.casefold(), "b3BlbnNzaC1rZXktdjEA" + "AAAABG5vbmUAAAAEbm9uZQ", "PuTTY-User-Key-File-3: ssh-ed25519",
+    "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L" * 2,
+)  # fmt: skip
 TOKENS: Final = (
-    *(
-        "AKIA" + "IOSFODNN7EXAMPLE",
-        "ASIA" + "IOSFODNN7EXAMPLE",
-        "ghp_" + "a1B2" * 9,
-        "gho_" + "a1B2" * 9,
-    ),
-    *(
-        "ghs_" + "a1B2" * 9,
-        "github_pat_" + "a1B2" * 9,
-        "glpat-" + "a1B2" * 5,
-    ),
-    *(
-        "xoxb-" + "1234-5678-" + "abcdefgh",
-        "https://hooks.slack.com/services/" + "T0000/B0000/" + "a1B2" * 6,
-    ),
-    *(
-        "https://discord.com/api/webhooks/123456789/" + "a1B2" * 17,
-        "123456789" + ":AA" + "a1B2_-" * 5 + "xyz",
-    ),
-    *(
-        "pul-" + "0123456789abcdef" * 2 + "01234567",
-        JWT,
-        f"Authorization: Bearer {LITERAL}",
-    ),
-    *(
-        f"authorization:Basic {base64.b64encode(b'me:hunter2').decode()}",
-        "AIza" + "a1B2_" * 7,
-    ),
-    *(
-        "sk_live_" + "a1B2" * 6,
-        "sk-ant-" + "a1B2" * 8,
-        "npm_" + "a1B2" * 9,
-        "dckr_pat_" + "a1B2" * 7,
-    ),
-    *(
-        "hvs." + "a1B2" * 8,
-        "tskey-auth-" + "a1B2c3D4e5",
-        "glsa_" + "a1B2" * 8 + "_0a1b2c3d",
-    ),
-    *(
-        "dop_v1_" + HEX_64,
-        "qbt_" + "a1B2" * 7,
-        "claim-" + "a1B2_" * 4,
-    ),
-)
+    "AKIA" + "IOSFODNN7EXAMPLE", "ASIA" + "IOSFODNN7EXAMPLE", "ghp_" + "a1B2" * 9, "gho_" + "a1B2" * 9,
+    "ghs_" + "a1B2" * 9, "github_pat_" + "a1B2" * 9, "glpat-" + "a1B2" * 5, "xoxb-" + "1234-5678-" + "abcdefgh",
+    "https://hooks.slack.com/services/" + "T0000/B0000/" + "a1B2" * 6,
+    "https://discord.com/api/webhooks/123456789/" + "a1B2" * 17, "123456789" + ":AA" + "a1B2_-" * 5 + "xyz",
+    "pul-" + "0123456789abcdef" * 2 + "01234567", JWT, f"Authorization: Bearer {LITERAL}",
+    f"authorization:Basic {base64.b64encode(b'me:hunter2').decode()}", "AIza" + "a1B2_" * 7,
+    "sk_live_" + "a1B2" * 6, "sk-ant-" + "a1B2" * 8, "npm_" + "a1B2" * 9, "dckr_pat_" + "a1B2" * 7,
+    "hvs." + "a1B2" * 8, "tskey-auth-" + "a1B2c3D4e5", "glsa_" + "a1B2" * 8 + "_0a1b2c3d", "dop_v1_" + HEX_64,
+    "qbt_" + "a1B2" * 7, "claim-" + "a1B2_" * 4,
+)  # fmt: skip
 SHAPES: Final = (
     *((URL, text) for text in URLS),
     *((PRIVATE_KEY, text) for text in KEYS),
@@ -350,21 +233,11 @@ def test_connection_strings(text: str, rule: str) -> None:
 
 
 RANDOMS: Final = (
-    *(
-        WIREGUARD_KEY,
-        HEX_32,
-        HEX_32 + HEX_32[:16],
-        HEX_32.upper(),
-        "q7Xv2Lk9Rt4Zb8Nw3Jd6",
-    ),
-    *(
-        "Zt8kQ2vXr5LmN9wJh3Pd7Bc4",
-        "Zt8kQ2vXr5LmN9wJ-h3Pd7Bc4_KfY6sG",
-        "x7k2q9v4m1z8r5t3w6p0n2j4",
-    ),
-    *(base64.b64encode(bytes(range(3, 243, 10))).decode(),),
-    *(base64.urlsafe_b64encode(bytes(range(250, 10, -10))).decode(),),
-)
+    WIREGUARD_KEY, HEX_32, HEX_32 + HEX_32[:16], HEX_32.upper(), "q7Xv2Lk9Rt4Zb8Nw3Jd6",
+    "Zt8kQ2vXr5LmN9wJh3Pd7Bc4", "Zt8kQ2vXr5LmN9wJ-h3Pd7Bc4_KfY6sG", "x7k2q9v4m1z8r5t3w6p0n2j4",
+    base64.b64encode(bytes(range(3, 243, 10))).decode(),
+    base64.urlsafe_b64encode(bytes(range(250, 10, -10))).decode(),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("text", RANDOMS)
@@ -394,161 +267,47 @@ def test_most_random_text_is_recognised(alphabet: str, length: int, share: float
 
 
 INNOCENT: Final = (
-    *(
-        "SONARR__AUTH__METHOD=External",
-        "SONARR__AUTH__REQUIRED=Enabled",
-        "GF_AUTH_ANONYMOUS_ENABLED=false",
-    ),
-    *(
-        "GF_AUTH_BASIC_ENABLED=true",
-        "GF_AUTH_DISABLE_LOGIN_FORM=true",
-        "GF_AUTH_PROXY_HEADER_NAME=Remote-User",
-    ),
-    *(
-        "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION=true",
-        "GF_SECURITY_COOKIE_SECURE=true",
-    ),
-    *(
-        "GF_SECURITY_ADMIN_USER=admin",
-        "MYSQL_ALLOW_EMPTY_PASSWORD=yes",
-        "MYSQL_RANDOM_ROOT_PASSWORD=1",
-    ),
-    *(
-        "REQUIRE_PASSWORD=1",
-        "USE_TOKEN=0",
-        "PASSWORD_MIN_LENGTH=12",
-        "MAX_TOKENS=4096",
-    ),
-    *(
-        "ACCESS_TOKEN_EXPIRES_IN=7d",
-        "TOKEN_TTL=1h30m",
-        "SESSION_SECRET_ROTATION=30",
-    ),
-    *(
-        "PASSWORD_ALGORITHM=argon2id",
-        "JWT_ALGORITHM=HS256",
-        "TOKEN_SIGNING_METHOD=RS256",
-        "AUTH=none",
-    ),
-    *(
-        "AUTH=basic",
-        "AUTH_TYPE=oidc",
-        "PROXY_AUTH=external",
-        "AUTH_SERVER=authelia:9091",
-    ),
-    *(
-        "TOKEN_URL=https://auth.example.net/token",
-        "TOKEN_ISSUER=auth.example.net",
-        "API_KEY_HEADER=X-Api-Key",
-    ),
-    *(
-        "PASSWORD=",
-        "PASSWORD",
-        "TOKEN=***",
-        "POSTGRES_PASSWORD_FILE=/run/secrets/postgres_password",
-    ),
-    *("GF_SECURITY_ADMIN_PASSWORD__FILE=/run/secrets/admin_password",),
-    *("GF_SECURITY_SECRET_KEY__FILE=/run/secrets/secret_key",),
-    *("WIREGUARD_PRIVATE_KEY_SECRETFILE=/run/secrets/wireguard_private_key",),
-    *("FILE__SONARR__AUTH__APIKEY=/run/secrets/api_key",),
-    *("HTTP_CONTROL_SERVER_AUTH_CONFIG_FILEPATH=/gluetun/auth/config.toml",),
-    *(
-        'HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE={"auth":"none"}',
-        "RESTIC_PASSWORD_FILE=/run/secrets/restic",
-    ),
-    *(
-        "RESTIC_PASSWORD_COMMAND=cat /run/secrets/restic",
-        "SECRETS_DIR=/run/secrets",
-    ),
-    *(
-        "API_KEY=filepath:/run/secrets/api_key",
-        "API_KEY=/run/secrets/api_key",
-    ),
-    *(
-        "TLS_PRIVATE_KEY=/certs/live/tls.key",
-        "SSH_AUTH_SOCK=/run/ssh/agent.sock",
-        "PASSWORD=${ADMIN_PASSWORD}",
-    ),
-    *(
-        "PASSWORD=$ADMIN_PASSWORD",
-        "PASSWORD=${ADMIN_PASSWORD:?not set}",
-        "PASSWORD=${ADMIN_PASSWORD:-}",
-    ),
-    *(
-        "TOKEN={{HOMEPAGE_FILE_TOKEN}}",
-        'TOKEN={{ env "TOKEN" }}',
-        "TOKEN=!secret sonarr_token",
-        "PWD=/app",
-    ),
-    *(
-        "OLDPWD=/",
-        "DATABASE_URL=postgres://sonarr@db:5432/sonarr",
-    ),
-    *("DATABASE_URL=postgres://sonarr:${DB_PASSWORD}@db:5432/sonarr",),
-    *(
-        "GIT_REMOTE=ssh://git@example.net:22/x.git",
-        "HEALTH=http://127.0.0.1:8989/ping",
-    ),
-    *(
-        "IMAGE=docker-image://alpine:3.19@sha256:" + HEX_64,
-        f"WIREGUARD_PUBLIC_KEY={WIREGUARD_KEY}",
-    ),
-    *(
-        f"SERVER_PUBKEY={WIREGUARD_KEY}",
-        f"PEER_PUBLIC_KEY={WIREGUARD_KEY}",
-    ),
-    *("SSH_PUBLIC_KEY=ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "Q7xv2Lk9Rt4Zb8Nw3Jd6" + " me@host",),
-    *("DEPLOY=ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "Q7xv2Lk9Rt4Zb8Nw3Jd6",),
-    *("RECIPIENT=age1" + "qpzry9x8gf2tvdw0s3jn54khce6mua7l" + "qpzry9x8gf2tvdw0s3jn54khce",),
-    *(
-        "FINGERPRINT=SHA256:" + WIREGUARD_KEY[:-1],
-        "INTEGRITY=sha384-" + WIREGUARD_KEY,
-    ),
-    *("CERTIFICATE=-----BEGIN CERTIFICATE-----\n" + WIREGUARD_KEY + "\n-----END CERTIFICATE-----",),
-    *(
-        "IMAGE=ghcr.io/home-operations/sonarr:4.0.19.3001@sha256:" + HEX_64,
-        "DIGEST=sha256:" + HEX_64,
-    ),
-    *(
-        "SOURCE=" + HEX_64,
-        "CONTAINER=" + HEX_64,
-        "REVISION=" + HEX_64[:40],
-        "COMMIT=" + HEX_64[:40],
-    ),
-    *(
-        "CHECKSUM=" + HEX_32,
-        "MACHINE_ID=" + HEX_32,
-        "CLUSTER=00000000-1111-2222-3333-444444444444",
-    ),
-    *(
-        "PASSWORD_SHA256=" + HEX_64,
-        f"ADMIN_PASSWORD_HASH={BCRYPT}",
-        f"ADMIN_PASSWORD={BCRYPT}",
-    ),
-    *(
-        f"NTFY_AUTH_USERS=me:{BCRYPT}:admin",
-        f"USERS=me:{BCRYPT.replace('$', '$$')}",
-        f"PASSWORD={ARGON2}",
-    ),
-    *(
-        f"PASSWORD_PBKDF2={PBKDF2}",
-        "CLASSPATH=/usr/share/java/elasticsearch/lib/ElasticSearchClient-Core.jar",
-    ),
-    *("FEATURES=enableAnalyticsDashboardRefreshInterval,disableLegacyAuthorization",),
-    *(
-        "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1",
-        "S6_CMD_WAIT_FOR_SERVICES_MAXTIME=0",
-    ),
-    *(
-        "VERSION=4.0.19.3001-ls294-amd64-20261121",
-        "TZ=Europe/Berlin",
-    ),
-    *(
-        "WIREGUARD_ADDRESSES=10.64.0.2/32,fd00::2/128",
-        "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL=25s",
-    ),
-    *("FIREWALL_OUTBOUND_SUBNETS=10.0.0.0/8",),
-)
+    "SONARR__AUTH__METHOD=External", "SONARR__AUTH__REQUIRED=Enabled", "GF_AUTH_ANONYMOUS_ENABLED=false",
+    "GF_AUTH_BASIC_ENABLED=true", "GF_AUTH_DISABLE_LOGIN_FORM=true", "GF_AUTH_PROXY_HEADER_NAME=Remote-User",
+    "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION=true", "GF_SECURITY_COOKIE_SECURE=true",
+    "GF_SECURITY_ADMIN_USER=admin", "MYSQL_ALLOW_EMPTY_PASSWORD=yes", "MYSQL_RANDOM_ROOT_PASSWORD=1",
+    "REQUIRE_PASSWORD=1", "USE_TOKEN=0", "PASSWORD_MIN_LENGTH=12", "MAX_TOKENS=4096", "ACCESS_TOKEN_EXPIRES_IN=7d",
+    "TOKEN_TTL=1h30m", "SESSION_SECRET_ROTATION=30", "PASSWORD_ALGORITHM=argon2id", "JWT_ALGORITHM=HS256",
+    "TOKEN_SIGNING_METHOD=RS256", "AUTH=none", "AUTH=basic", "AUTH_TYPE=oidc", "PROXY_AUTH=external",
+    "AUTH_SERVER=authelia:9091", "TOKEN_URL=https://auth.example.net/token", "TOKEN_ISSUER=auth.example.net",
+    "API_KEY_HEADER=X-Api-Key", "PASSWORD=", "PASSWORD", "TOKEN=***",
+    "POSTGRES_PASSWORD_FILE=/run/secrets/postgres_password",
+    "GF_SECURITY_ADMIN_PASSWORD__FILE=/run/secrets/admin_password",
+    "GF_SECURITY_SECRET_KEY__FILE=/run/secrets/secret_key",
+    "WIREGUARD_PRIVATE_KEY_SECRETFILE=/run/secrets/wireguard_private_key",
+    "FILE__SONARR__AUTH__APIKEY=/run/secrets/api_key",
+    "HTTP_CONTROL_SERVER_AUTH_CONFIG_FILEPATH=/gluetun/auth/config.toml",
+    'HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE={"auth":"none"}', "RESTIC_PASSWORD_FILE=/run/secrets/restic",
+    "RESTIC_PASSWORD_COMMAND=cat /run/secrets/restic", "SECRETS_DIR=/run/secrets",
+    "API_KEY=filepath:/run/secrets/api_key", "API_KEY=/run/secrets/api_key", "TLS_PRIVATE_KEY=/certs/live/tls.key",
+    "SSH_AUTH_SOCK=/run/ssh/agent.sock", "PASSWORD=${ADMIN_PASSWORD}", "PASSWORD=$ADMIN_PASSWORD",
+    "PASSWORD=${ADMIN_PASSWORD:?not set}", "PASSWORD=${ADMIN_PASSWORD:-}", "TOKEN={{HOMEPAGE_FILE_TOKEN}}",
+    'TOKEN={{ env "TOKEN" }}', "TOKEN=!secret sonarr_token", "PWD=/app", "OLDPWD=/",
+    "DATABASE_URL=postgres://sonarr@db:5432/sonarr",
+    "DATABASE_URL=postgres://sonarr:${DB_PASSWORD}@db:5432/sonarr", "GIT_REMOTE=ssh://git@example.net:22/x.git",
+    "HEALTH=http://127.0.0.1:8989/ping", "IMAGE=docker-image://alpine:3.19@sha256:" + HEX_64,
+    f"WIREGUARD_PUBLIC_KEY={WIREGUARD_KEY}", f"SERVER_PUBKEY={WIREGUARD_KEY}", f"PEER_PUBLIC_KEY={WIREGUARD_KEY}",
+    "SSH_PUBLIC_KEY=ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "Q7xv2Lk9Rt4Zb8Nw3Jd6" + " me@host",
+    "DEPLOY=ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAI" + "Q7xv2Lk9Rt4Zb8Nw3Jd6",
+    "RECIPIENT=age1" + "qpzry9x8gf2tvdw0s3jn54khce6mua7l" + "qpzry9x8gf2tvdw0s3jn54khce",
+    "FINGERPRINT=SHA256:" + WIREGUARD_KEY[:-1], "INTEGRITY=sha384-" + WIREGUARD_KEY,
+    "CERTIFICATE=-----BEGIN CERTIFICATE-----\n" + WIREGUARD_KEY + "\n-----END CERTIFICATE-----",
+    "IMAGE=ghcr.io/home-operations/sonarr:4.0.19.3001@sha256:" + HEX_64, "DIGEST=sha256:" + HEX_64,
+    "SOURCE=" + HEX_64, "CONTAINER=" + HEX_64, "REVISION=" + HEX_64[:40], "COMMIT=" + HEX_64[:40],
+    "CHECKSUM=" + HEX_32, "MACHINE_ID=" + HEX_32, "CLUSTER=00000000-1111-2222-3333-444444444444",
+    "PASSWORD_SHA256=" + HEX_64, f"ADMIN_PASSWORD_HASH={BCRYPT}", f"ADMIN_PASSWORD={BCRYPT}",
+    f"NTFY_AUTH_USERS=me:{BCRYPT}:admin", f"USERS=me:{BCRYPT.replace('$', '$$')}", f"PASSWORD={ARGON2}",
+    f"PASSWORD_PBKDF2={PBKDF2}", "CLASSPATH=/usr/share/java/elasticsearch/lib/ElasticSearchClient-Core.jar",
+    "FEATURES=enableAnalyticsDashboardRefreshInterval,disableLegacyAuthorization",
+    "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1", "S6_CMD_WAIT_FOR_SERVICES_MAXTIME=0",
+    "VERSION=4.0.19.3001-ls294-amd64-20261121", "TZ=Europe/Berlin", "WIREGUARD_ADDRESSES=10.64.0.2/32,fd00::2/128",
+    "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL=25s", "FIREWALL_OUTBOUND_SUBNETS=10.0.0.0/8",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("variable", INNOCENT)

@@ -22,13 +22,13 @@ def refused(name: str, **changes: Json) -> dict[str, list[str]]:
 
 
 EXPOSING: Final = (
-    *("/", "//", "/.", "/var", "/var/", "/VAR/Run", "/run", "/run/", "/run/docker.sock", "/var/run/docker.sock"),
-    *("/var/run/../run/", "/var//run/user/1000", "/run/user/1000/podman/podman.sock", "/run/containerd"),
-    *("/var/snap/docker/common/run/docker.sock", "/home/me/.docker/run/docker.sock", "/srv/engine.sock"),
-    *("/srv/docker.socket", "/var/lib/lxd/unix.socket", "//./pipe/docker_engine", "npipe:////./pipe/x", "/run/media"),
-    *("\\\\.\\pipe\\docker_engine", "unix:///srv/x.sock", "../var/run", ".", "..", "run", "~/docker.sock"),
-    *("/srv/../run", "/run/media/me"),
-)
+    "/", "//", "/.", "/var", "/var/", "/VAR/Run", "/run", "/run/", "/run/docker.sock", "/var/run/docker.sock",
+    "/var/run/../run/", "/var//run/user/1000", "/run/user/1000/podman/podman.sock", "/run/containerd",
+    "/var/snap/docker/common/run/docker.sock", "/home/me/.docker/run/docker.sock", "/srv/engine.sock",
+    "/srv/docker.socket", "/var/lib/lxd/unix.socket", "//./pipe/docker_engine", "npipe:////./pipe/x", "/run/media",
+    "\\\\.\\pipe\\docker_engine", "unix:///srv/x.sock", "../var/run", ".", "..", "run", "~/docker.sock",
+    "/srv/../run", "/run/media/me",
+)  # fmt: skip
 INNOCENT: Final = ("/srv/media", "/home/me/media", "/run/media/me/disk/films", "/mnt/sock", "/media/docker", "/tank")
 
 
