@@ -8,8 +8,10 @@ says which value it may have.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Final
 
 from pulumi_policy import Severity
@@ -32,8 +34,7 @@ def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
             remedy=f"Do without it; or have it reviewed as a line of {_FILE}",
         )
         return
-    names = texts(listed[resource.type])
-    for path in _outside(resource.props, (), "", names):
+    for path in _outside(resource.props, (), "", _read(texts(listed[resource.type]))):
         yield Finding(
             path=path,
             problem=f"is not on the list of inputs of a {resource.kind}, or not with this value",
@@ -41,37 +42,56 @@ def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
-def _outside(value: Value, path: Path, name: str, listed: Sequence[str]) -> Iterator[Path]:
+@dataclass(frozen=True)
+class _Listed:
+    """The inputs of a type, each with the values that it may have, in JSON; an empty one is any."""
+
+    exact: Mapping[str, tuple[str, ...]]
+    patterns: Mapping[str, tuple[str, ...]]
+    holders: frozenset[str]
+    """Inputs of which members are listed."""
+
+    def allows(self, name: str, value: Value) -> bool:
+        """Whether an input of that name may have that value."""
+        found = [
+            *self.exact.get(name, ()),
+            *(one for key in self.patterns if fnmatchcase(name, key) for one in self.patterns[key]),
+        ]
+        return "" in found or bool(found and _json(value) in found)
+
+
+@lru_cache(maxsize=64)
+def _read(lines: tuple[str, ...]) -> _Listed:
+    values: dict[str, tuple[str, ...]] = {}
+    for line in lines:
+        key, _, only = line.partition("=")
+        values[key] = (*values.get(key, ()), only)
+    parts = [key.split(".") for key in values]
+    return _Listed(
+        exact={key: found for key, found in values.items() if "*" not in key},
+        patterns={key: found for key, found in values.items() if "*" in key},
+        holders=frozenset(".".join(one[:length]) for one in parts for length in range(1, len(one))),
+    )
+
+
+def _outside(value: Value, path: Path, name: str, listed: _Listed) -> Iterator[Path]:
     """The paths to what is not on the list, each as near to the resource as it can be said."""
-    if value is None or value in ([], {}) or _allowed(value, name, listed):
+    if value is None or value in ([], {}) or listed.allows(name, value):
         return
-    if isinstance(value, dict) and (not name or _leads_on(name, listed)):
+    if isinstance(value, dict) and (not name or name in listed.holders):
         for key, member in value.items():
             yield from _outside(member, (*path, key), f"{name}.{key}" if name else key, listed)
-    elif isinstance(value, list) and _leads_on(name, listed):
+    elif isinstance(value, list) and name in listed.holders:
         for index, member in enumerate(value):
             yield from _outside(member, (*path, index), name, listed)
-    elif value is not UNKNOWN or not _leads_on(name, listed):
+    elif value is not UNKNOWN or name not in listed.holders:
         yield path
-
-
-def _allowed(value: Value, name: str, listed: Sequence[str]) -> bool:
-    for one in listed:
-        key, _, only = one.partition("=")
-        if fnmatchcase(name, key) and (not only or only == _json(value)):
-            return True
-    return False
 
 
 def _json(value: Value) -> str:
     """A value as the list writes it: the engine hands every number over as a fraction."""
     whole = isinstance(value, float) and value.is_integer()
     return json.dumps(int(value) if whole and isinstance(value, float) else value, default=str)
-
-
-def _leads_on(name: str, listed: Sequence[str]) -> bool:
-    """Whether members of it are on the list."""
-    return any(one.startswith(f"{name}.") for one in listed)
 
 
 def _unnamed(resource: Resource, config: Config) -> Iterator[Finding]:

@@ -147,22 +147,13 @@ def test_what_is_not_whole_is_none(entry: Value) -> None:
     assert judged(entry, paint="x")[1] == []
 
 
-ELSEWHERE = [
-    "/run/user/1000/docker.sock",
-    "/home/me/.docker/run/docker.sock",
-    "/var/snap/docker/common/run/docker.sock",
-    "/srv/second/docker.sock",
-    "/tmp/second.sock",
-]
-
-
-@pytest.mark.parametrize("socket", ELSEWHERE)
+@pytest.mark.parametrize("socket", ["/home/me/.docker/run/docker.sock", "/tmp/second.sock"])
 def test_the_packs_own_follow_the_engines_socket(socket: str) -> None:
     made = build(Choice(config={**EMBEDDED, "nexus:docker": {"host": f"unix://{socket}"}}))
     assert judged_stack(stack_of(made, "dev")).violations == ()
 
 
-@pytest.mark.parametrize("root", ["/home/me/.local/share/docker", "/var/snap/docker/common/var-lib-docker", "/srv/d"])
+@pytest.mark.parametrize("root", ["/home/me/.local/share/docker"])
 def test_the_packs_own_follow_the_engines_data_root(root: str) -> None:
     engine = host.Engine(version="28", storage_driver="overlay2", cgroup_version="2", root=PosixPath(root), cpus=4)
     made = build(Choice(config=EMBEDDED, engine=engine))

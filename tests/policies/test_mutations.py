@@ -420,8 +420,6 @@ def test_every_mutant_is_refused_or_explained(capsys: pytest.CaptureFixture[str]
 
 SOURCES: Final[Mapping[str, Mapping[str, object]]] = {
     "read_only: off": {"read_only": False},
-    "security_opts: not given": {"security_opts": None},
-    "memory: not given": {"memory": None},
     "user: root": {"user": "root"},
 }
 
