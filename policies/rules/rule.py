@@ -139,7 +139,7 @@ class Verdict:
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
         where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
         text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.remedy}"])
-        return text if self.exception is None else f"{text}. Its exception does not go that far"
+        return text if self.exception is None else f"{text}. No exception may allow this"
 
 
 Judge = Callable[[Resource, Config], Iterable[Finding]]

@@ -59,7 +59,7 @@ def test_it_still_holds_after_its_day() -> None:
 
 def test_what_may_never_pass_does_not() -> None:
     refused, excused = judged(ENTRY, paint="x", lead="x")
-    assert refused == ["web: lead is red. Paint it green. Its exception does not go that far"]
+    assert refused == ["web: lead is red. Paint it green. No exception may allow this"]
     assert excused == ["paint"]
 
 

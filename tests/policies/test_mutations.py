@@ -144,22 +144,11 @@ def _writable(target: str) -> Callable[[Value], Value]:
 
 
 UNLISTED: Final[Mapping[str, Value]] = {
-    "runtime": "evil",
-    "cgroupParent": "/",
-    "dns": ["192.0.2.66"],
-    "dnsSearches": ["example.org"],
-    "hosts": [{"host": "api.themoviedb.org", "ip": "192.0.2.66"}],
-    "storageOpts": {"size": "120G"},
-    "shmSize": 64,
-    "workingDir": "/tmp",
-    "domainname": "example.org",
-    "stdinOpen": True,
-    "tty": True,
-    "rm": True,
-    "cpuShares": 2,
-    "maxRetryCount": 3,
-    "whatComesNextYear": "x",
-}
+    "runtime": "evil", "cgroupParent": "/", "dns": ["192.0.2.66"], "dnsSearches": ["example.org"],
+    "hosts": [{"host": "api.themoviedb.org", "ip": "192.0.2.66"}], "storageOpts": {"size": "120G"}, "shmSize": 64,
+    "workingDir": "/tmp", "domainname": "example.org", "stdinOpen": True, "tty": True, "rm": True, "cpuShares": 2,
+    "maxRetryCount": 3, "whatComesNextYear": "x", "start": False, "removeVolumes": False,
+}  # fmt: skip
 """Inputs that this program does not write; `known-inputs` alone knows that of them."""
 
 ANY: Final[Mapping[str, Change]] = {
