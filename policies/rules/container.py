@@ -31,7 +31,7 @@ INIT: Final = frozenset({"init container"})
 BOTH: Final = SERVICE | INIT
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One property of a container, written with dots: `ok` says whether its value is good, also where it is absent.
 
@@ -204,30 +204,24 @@ def _read_only_files(value: Value, _props: Props, config: Config) -> bool:
 
 _TIMES: Final = tuple(
     Check(
-        property=f"healthcheck.{key}",
-        ok=_duration,
-        problem="is not given, or longer than anybody waits",
-        remedy="Write it as 30s or 1m30s",
+        f"healthcheck.{key}",
+        _duration,
+        "is not given, or longer than anybody waits",
+        "Write it as 30s or 1m30s",
         shapes=SERVICE,
     )
     for key in ("interval", "timeout", "startPeriod")
 )
 _AWAITED: Final = tuple(
-    Check(
-        property=key,
-        ok=_is(True),
-        problem="is not on: `up` ends well although the app never became healthy",
-        remedy="Set it",
-        shapes=SERVICE,
-    )
+    Check(key, _is(True), "is not on: `up` ends well although the app never became healthy", "Set it", shapes=SERVICE)
     for key in ("wait", "mustRun")
 )
 _GRACE: Final = tuple(
     Check(
-        property=key,
-        ok=_seconds,
-        problem="gives the app no time to write what it has in memory, which breaks SQLite",
-        remedy="Give the seconds that it needs; the provider's default is none",
+        key,
+        _seconds,
+        "gives the app no time to write what it has in memory, which breaks SQLite",
+        "Give the seconds that it needs; the provider's default is none",
         shapes=SERVICE,
     )
     for key in ("stopTimeout", "destroyGraceSeconds")
@@ -238,164 +232,164 @@ def _amount(description: str, default: float) -> dict[str, Any]:
     return {"type": "number", "default": default, "description": description}
 
 
+def _rule(
+    name: str,
+    severity: Severity,
+    description: str,
+    *checks: Check,
+    benchmarks: tuple[str, ...] = (),
+    settings: Mapping[str, dict[str, Any]] | None = None,
+) -> Rule:
+    """A rule of these checks. What to do about it is what they say."""
+    return Rule(
+        name=name,
+        description=description,
+        remediation=" ".join(f"{remedy}." for remedy in dict.fromkeys(one.remedy for one in checks)),
+        severity=severity,
+        judge=checked(*checks),
+        settings=settings or {},
+        benchmarks=benchmarks,
+    )
+
+
 RULES: Final = (
-    Rule(
-        name="no-privileged-container",
-        description="No container is privileged: it would be root on the host with one more command.",
-        remediation="Remove `privileged`; add the one capability or device that is needed, as an exception.",
-        severity=Severity.CRITICAL,
-        judge=checked(
-            Check(
-                property="privileged",
-                ok=_is(None, False),
-                problem="is on: the container has every capability and every device of the host",
-                remedy="Take it out, and add the one capability or device that is needed",
-            )
+    _rule(
+        "no-privileged-container",
+        Severity.CRITICAL,
+        "No container is privileged: it would be root on the host with one more command.",
+        Check(
+            "privileged",
+            _is(None, False),
+            "is on: the container has every capability and every device of the host",
+            "Take it out, and add the one capability or device that is needed",
         ),
         benchmarks=("CIS 5.5", "OWASP 3"),
     ),
-    Rule(
-        name="no-added-capability",
-        description="Every container drops ALL capabilities and adds none back that no exception names.",
-        remediation='Set `capabilities.drops` to ["ALL"]. What an app cannot work without is an exception.',
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="capabilities.drops",
-                ok=lambda value, _props, _config: "ALL" in items(value),
-                problem="does not drop ALL capabilities",
-                remedy='Drop ALL and add back what is needed: drops ["ALL"]',
-            ),
-            Check(
-                property="capabilities.adds",
-                each=True,
-                ok=lambda *_: False,
-                value=_capability,
-                problem="adds a capability of the host's root",
-                remedy="Do without it, or make it an exception in policies/config.yaml",
-                shapes=SERVICE,
-            ),
-            Check(
-                property="capabilities.adds",
-                each=True,
-                ok=lambda value, _props, config: _capability(value) in texts(config.get("init-container")),
-                value=_capability,
-                problem="adds a capability that an init container does not need",
-                remedy="Do without it, or add it to `init-container` in this rule's settings",
-                shapes=INIT,
-            ),
+    _rule(
+        "no-added-capability",
+        Severity.HIGH,
+        "Every container drops ALL capabilities and adds none back that no exception names.",
+        Check(
+            "capabilities.drops",
+            lambda value, _props, _config: "ALL" in items(value),
+            "does not drop ALL capabilities",
+            'Drop ALL and add back what is needed: drops ["ALL"]',
+        ),
+        Check(
+            "capabilities.adds",
+            lambda *_: False,
+            "adds a capability of the host's root",
+            "Do without it, or make it an exception in policies/config.yaml",
+            each=True,
+            value=_capability,
+            shapes=SERVICE,
+        ),
+        Check(
+            "capabilities.adds",
+            lambda value, _props, config: _capability(value) in texts(config.get("init-container")),
+            "adds a capability that an init container does not need",
+            "Do without it, or add it to `init-container` in this rule's settings",
+            each=True,
+            value=_capability,
+            shapes=INIT,
         ),
         settings={
             "init-container": texts_setting(
                 "Capabilities that an init container may add: it has no network, and ends.",
                 ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
-            ),
+            )
         },
         benchmarks=("CIS 5.4", "OWASP 3"),
     ),
-    Rule(
-        name="no-new-privileges",
-        description=(
-            "No process of a container gains privileges by a setuid file, and the engine's seccomp, AppArmor and "
-            "SELinux profiles are in force: `no-new-privileges:true` is the one security option."
+    _rule(
+        "no-new-privileges",
+        Severity.CRITICAL,
+        (
+            "No process of a container gains privileges by a setuid file, and the engine's seccomp, "
+            "AppArmor and SELinux profiles are in force: `no-new-privileges:true` is the one security "
+            "option."
         ),
-        remediation='Set `securityOpts` to ["no-new-privileges:true"].',
-        severity=Severity.CRITICAL,
-        judge=checked(
-            Check(
-                property="securityOpts",
-                ok=lambda value, _props, _config: value == ["no-new-privileges:true"],
-                problem="is not no-new-privileges:true alone: a process may gain privileges or is less confined",
-                remedy="Give no-new-privileges:true, and no other option",
-            )
+        Check(
+            "securityOpts",
+            lambda value, _props, _config: value == ["no-new-privileges:true"],
+            "is not no-new-privileges:true alone: a process may gain privileges or is less confined",
+            "Give no-new-privileges:true, and no other option",
         ),
         benchmarks=("CIS 5.2", "CIS 5.3", "CIS 5.22", "CIS 5.26", "OWASP 4", "OWASP 6"),
     ),
-    Rule(
-        name="read-only-root",
-        description="A service's root file system is read-only, so that an intruder cannot persist there.",
-        remediation="Set `readOnly`, with a volume or a sized tmpfs for what has to be written.",
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="readOnly",
-                ok=_is(True),
-                problem="is not on: the container can change its own programs",
-                remedy="Set it, and give a volume or a sized tmpfs for what has to be written",
-                shapes=SERVICE,
-            )
+    _rule(
+        "read-only-root",
+        Severity.HIGH,
+        "A service's root file system is read-only, so that an intruder cannot persist there.",
+        Check(
+            "readOnly",
+            _is(True),
+            "is not on: the container can change its own programs",
+            "Set it, and give a volume or a sized tmpfs for what has to be written",
+            shapes=SERVICE,
         ),
         benchmarks=("CIS 5.13", "OWASP 8"),
     ),
-    Rule(
-        name="no-root-user",
-        description=(
-            "A service's processes have a numeric user that is not 0, and no container joins root's group: names "
-            "mean what the image says."
+    _rule(
+        "no-root-user",
+        Severity.HIGH,
+        (
+            "A service's processes have a numeric user that is not 0, and no container joins root's "
+            "group: names mean what the image says."
         ),
-        remediation="Set `user` to numbers, such as 1000:1000, and groups by the number that owns the file.",
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="user",
-                ok=_matches(r"[1-9]\d*:\d+"),
-                problem="is root, or not the numbers of a user and a group",
-                remedy="Give a numeric user that is not 0, and a numeric group, such as 1000:1000",
-                shapes=SERVICE,
-            ),
-            Check(
-                property="groupAdds",
-                each=True,
-                ok=_matches(r"[1-9]\d*"),
-                value=text_of,
-                problem="is root's group, or no number",
-                remedy="Give the numeric group that owns the device or file on the host",
-            ),
+        Check(
+            "user",
+            _matches("[1-9]\\d*:\\d+"),
+            "is root, or not the numbers of a user and a group",
+            "Give a numeric user that is not 0, and a numeric group, such as 1000:1000",
+            shapes=SERVICE,
+        ),
+        Check(
+            "groupAdds",
+            _matches("[1-9]\\d*"),
+            "is root's group, or no number",
+            "Give the numeric group that owns the device or file on the host",
+            each=True,
+            value=text_of,
         ),
         benchmarks=("CIS 4.1", "OWASP 2"),
     ),
-    Rule(
-        name="no-host-network",
-        description="No container has the host's own network: it would reach and bind whatever the host can.",
-        remediation="Give it networks of the stack; what must be reached from outside goes through the edge.",
-        severity=Severity.CRITICAL,
-        judge=checked(
-            Check(
-                property="networkMode",
-                ok=lambda value, _props, _config: text_of(value).strip().casefold() != "host",
-                problem="is the host's own network",
-                remedy="Give it its own network and let the others reach it there",
-            ),
-            Check(
-                property="networksAdvanced",
-                each=True,
-                at="name",
-                ok=lambda value, _props, _config: text_of(table(value).get("name")).strip().casefold() != "host",
-                problem="is the host's own network",
-                remedy="Attach it to networks of the stack",
-            ),
+    _rule(
+        "no-host-network",
+        Severity.CRITICAL,
+        "No container has the host's own network: it would reach and bind whatever the host can.",
+        Check(
+            "networkMode",
+            lambda value, _props, _config: text_of(value).strip().casefold() != "host",
+            "is the host's own network",
+            "Give it its own network and let the others reach it there",
+        ),
+        Check(
+            "networksAdvanced",
+            lambda value, _props, _config: text_of(table(value).get("name")).strip().casefold() != "host",
+            "is the host's own network",
+            "Attach it to networks of the stack",
+            each=True,
+            at="name",
         ),
         benchmarks=("CIS 5.10", "OWASP 5"),
     ),
-    Rule(
-        name="no-host-device",
-        description="No container gets a device of the host but a GPU's render node and the tunnel.",
-        remediation="Remove it from `devices`; a device that an app needs goes on the list in this rule's settings.",
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="devices",
-                each=True,
-                ok=_device,
-                problem="is not on the list of devices, or has another name in the container",
-                remedy="Take it out, or add it to `allowed` in this rule's settings",
-            ),
-            Check(
-                property="gpus",
-                ok=lambda value, *rest: value is None or _matches(r"all|\d+|device=[\w,-]+")(value, *rest),
-                problem="asks for more than GPUs",
-                remedy="Write all, a number, or device= and the GPUs",
-            ),
+    _rule(
+        "no-host-device",
+        Severity.HIGH,
+        "No container gets a device of the host but a GPU's render node and the tunnel.",
+        Check(
+            "devices",
+            _device,
+            "is not on the list of devices, or has another name in the container",
+            "Take it out, or add it to `allowed` in this rule's settings",
+            each=True,
+        ),
+        Check(
+            "gpus",
+            lambda value, *rest: value is None or _matches("all|\\d+|device=[\\w,-]+")(value, *rest),
+            "asks for more than GPUs",
+            "Write all, a number, or device= and the GPUs",
         ),
         settings={
             "allowed": texts_setting(
@@ -405,32 +399,29 @@ RULES: Final = (
         },
         benchmarks=("CIS 5.18",),
     ),
-    Rule(
-        name="private-files",
-        description="A file for a service is for its own user to read, and the service cannot change it.",
-        remediation='Set `permissions` to "0400" and `owner` to the app\'s user, and mount the volume read-only.',
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="uploads",
-                each=True,
-                at="permissions",
-                ok=lambda value, *rest: (
-                    table(value).get("permissions") is UNKNOWN
-                    or _matches("0[4-7]00")(table(value).get("permissions"), *rest)
-                ),
-                problem="lets others than the app's own user read the file; without it the provider gives 0644",
-                remedy="Give 0400, with the app's user as owner",
+    _rule(
+        "private-files",
+        Severity.HIGH,
+        "A file for a service is for its own user to read, and the service cannot change it.",
+        Check(
+            "uploads",
+            lambda value, *rest: (
+                table(value).get("permissions") is UNKNOWN
+                or _matches("0[4-7]00")(table(value).get("permissions"), *rest)
             ),
-            Check(
-                property="mounts",
-                each=True,
-                at="readOnly",
-                ok=_read_only_files,
-                problem="lets the app change the configuration or the secrets that it was given",
-                remedy="Mount it read-only; its init container alone writes there",
-                shapes=SERVICE,
-            ),
+            "lets others than the app's own user read the file; without it the provider gives 0644",
+            "Give 0400, with the app's user as owner",
+            each=True,
+            at="permissions",
+        ),
+        Check(
+            "mounts",
+            _read_only_files,
+            "lets the app change the configuration or the secrets that it was given",
+            "Mount it read-only; its init container alone writes there",
+            each=True,
+            at="readOnly",
+            shapes=SERVICE,
         ),
         settings={
             "targets": texts_setting("Where a service finds its files.", ["/run/config", "/run/secrets"]),
@@ -441,76 +432,61 @@ RULES: Final = (
         },
         benchmarks=("OWASP 8", "OWASP 12"),
     ),
-    Rule(
-        name="memory-limit",
-        description="Every container has a memory limit, no swap beyond it, and a size for each tmpfs.",
-        remediation="Set `memory`, in megabytes, `memorySwap` to the same, and size= for each tmpfs.",
-        severity=Severity.HIGH,
-        judge=checked(
-            Check(
-                property="memory",
-                ok=_between(0, math.inf),
-                problem="is no limit: one app can take all of the host's memory",
-                remedy="Give it, in megabytes, and the same as memorySwap",
-            ),
-            Check(
-                property="memorySwap",
-                ok=_swap,
-                problem="is not the memory limit: the engine gives as much swap again, or no end of it",
-                remedy="Give the same as memory",
-            ),
-            Check(
-                property="tmpfs",
-                each=True,
-                ok=_tmpfs,
-                problem="has no size, or one without end: it may take half of the host's memory",
-                remedy="Give one size, such as size=64m",
-            ),
+    _rule(
+        "memory-limit",
+        Severity.HIGH,
+        "Every container has a memory limit, no swap beyond it, and a size for each tmpfs.",
+        Check(
+            "memory",
+            _between(0, math.inf),
+            "is no limit: one app can take all of the host's memory",
+            "Give it, in megabytes, and the same as memorySwap",
+        ),
+        Check(
+            "memorySwap",
+            _swap,
+            "is not the memory limit: the engine gives as much swap again, or no end of it",
+            "Give the same as memory",
+        ),
+        Check(
+            "tmpfs",
+            _tmpfs,
+            "has no size, or one without end: it may take half of the host's memory",
+            "Give one size, such as size=64m",
+            each=True,
         ),
         settings={"most-tmpfs": _amount("Mebibytes that one tmpfs may have, at most.", 16384)},
         benchmarks=("CIS 5.11", "OWASP 7"),
     ),
-    Rule(
-        name="cpu-and-process-limit",
-        description="Every container has a limit of processors, and every service one of processes: nproc.",
-        remediation='Set `cpus`, such as "1.0", and `ulimits` with nproc.',
-        severity=Severity.MEDIUM,
-        judge=checked(
-            Check(
-                property="cpus",
-                ok=_between(0, math.inf),
-                problem="is no limit: one app can take every processor",
-                remedy='Give it, such as "1.0"',
-            ),
-            Check(
-                property="ulimits",
-                ok=_processes,
-                problem="has no limit of processes (nproc), or one without end",
-                remedy="Give nproc once, hard and soft",
-                shapes=SERVICE,
-            ),
+    _rule(
+        "cpu-and-process-limit",
+        Severity.MEDIUM,
+        "Every container has a limit of processors, and every service one of processes: nproc.",
+        Check(
+            "cpus", _between(0, math.inf), "is no limit: one app can take every processor", 'Give it, such as "1.0"'
+        ),
+        Check(
+            "ulimits",
+            _processes,
+            "has no limit of processes (nproc), or one without end",
+            "Give nproc once, hard and soft",
+            shapes=SERVICE,
         ),
         settings={"most-processes": _amount("The most processes that a limit may allow.", 8192)},
         benchmarks=("CIS 5.12", "CIS 5.29", "OWASP 7"),
     ),
-    Rule(
-        name="log-rotation",
-        description="A container's log is kept and rotated: it neither fills the disk nor is lost.",
-        remediation="Set `logDriver` to json-file or local, and `logOpts` with max-size and max-file.",
-        severity=Severity.MEDIUM,
-        judge=checked(
-            Check(
-                property="logDriver",
-                ok=_listed("drivers"),
-                problem="is not a log driver that keeps logs and rotates them",
-                remedy="Give json-file",
-            ),
-            Check(
-                property="logOpts",
-                ok=_rotated,
-                problem="lets a log grow until the disk is full",
-                remedy="Give max-size and max-file, such as 10m and 3",
-            ),
+    _rule(
+        "log-rotation",
+        Severity.MEDIUM,
+        "A container's log is kept and rotated: it neither fills the disk nor is lost.",
+        Check(
+            "logDriver", _listed("drivers"), "is not a log driver that keeps logs and rotates them", "Give json-file"
+        ),
+        Check(
+            "logOpts",
+            _rotated,
+            "lets a log grow until the disk is full",
+            "Give max-size and max-file, such as 10m and 3",
         ),
         settings={
             "drivers": texts_setting("Log drivers that a container may have.", ["json-file", "local"]),
@@ -518,38 +494,35 @@ RULES: Final = (
         },
         benchmarks=("CIS 2.13",),
     ),
-    Rule(
-        name="health-check",
-        description=(
-            "A service has a health check that can fail, `up` waits until it is healthy, and it comes back after it "
-            "ended and after the host was started anew."
+    _rule(
+        "health-check",
+        Severity.MEDIUM,
+        (
+            "A service has a health check that can fail, `up` waits until it is healthy, and it comes "
+            "back after it ended and after the host was started anew."
         ),
-        remediation="Set `healthcheck` with tests, interval, timeout, startPeriod and retries, `wait` and `restart`.",
-        severity=Severity.MEDIUM,
-        judge=checked(
-            Check(
-                property="healthcheck.tests",
-                ok=_can_fail,
-                problem="is no health check that can fail: nobody learns that the app is unhealthy",
-                remedy="Give CMD or CMD-SHELL and what asks the app itself, and let the answer count",
-                shapes=SERVICE,
-            ),
-            *_TIMES,
-            Check(
-                property="healthcheck.retries",
-                ok=_between(0, 100),
-                problem="is not given, or never ends",
-                remedy="Give it, such as 3",
-                shapes=SERVICE,
-            ),
-            *_AWAITED,
-            Check(
-                property="restart",
-                ok=_listed("restart"),
-                problem="does not bring the app back after it ended or the host was started anew",
-                remedy="Give unless-stopped",
-                shapes=SERVICE,
-            ),
+        Check(
+            "healthcheck.tests",
+            _can_fail,
+            "is no health check that can fail: nobody learns that the app is unhealthy",
+            "Give CMD or CMD-SHELL and what asks the app itself, and let the answer count",
+            shapes=SERVICE,
+        ),
+        *_TIMES,
+        Check(
+            "healthcheck.retries",
+            _between(0, 100),
+            "is not given, or never ends",
+            "Give it, such as 3",
+            shapes=SERVICE,
+        ),
+        *_AWAITED,
+        Check(
+            "restart",
+            _listed("restart"),
+            "does not bring the app back after it ended or the host was started anew",
+            "Give unless-stopped",
+            shapes=SERVICE,
         ),
         settings={
             "slowest": _amount("Seconds that an interval, a timeout or a start period may take, at most.", 900),
@@ -557,19 +530,16 @@ RULES: Final = (
         },
         benchmarks=("CIS 4.6", "CIS 5.27"),
     ),
-    Rule(
-        name="clean-stop",
-        description="A service has time to end, and every container an init that hands on signals and reaps zombies.",
-        remediation="Set `stopTimeout`, `destroyGraceSeconds` and `init`.",
-        severity=Severity.HIGH,
-        judge=checked(
-            *_GRACE,
-            Check(
-                property="init",
-                ok=_reaps,
-                problem="is not on: ended processes stay in the process table, and signals may not arrive",
-                remedy="Set it, or start with an init of the image's own, one of `inits` in this rule's settings",
-            ),
+    _rule(
+        "clean-stop",
+        Severity.HIGH,
+        ("A service has time to end, and every container an init that hands on signals and reaps zombies."),
+        *_GRACE,
+        Check(
+            "init",
+            _reaps,
+            "is not on: ended processes stay in the process table, and signals may not arrive",
+            "Set it, or start with an init of the image's own, one of `inits` in this rule's settings",
         ),
         settings={
             "least": _amount("Seconds between SIGTERM and SIGKILL, at least.", 10),
