@@ -26,12 +26,10 @@ LONGEST: Final = timedelta(days=400)
 
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
-    """What the rules are given on one stack: each rule's own configuration by its name, which only warn, and which
-    mend."""
+    """What the rules are given on one stack: each rule's own configuration by its name, and which only warn."""
 
     rules: Mapping[str, Config]
     advisory: frozenset[str] = frozenset()
-    remediate: frozenset[str] = frozenset()
 
     def initial(self, rules: Sequence[Rule]) -> dict[str, EnforcementLevel | dict[str, Any]]:
         """As the SDK takes it, the same for every stack: the pack starts before it is told for which.
@@ -43,13 +41,10 @@ class PackConfig:
     @property
     def levels(self) -> dict[str, str]:
         """The levels that are others on this stack, as `--policy-pack-config` takes them."""
-        changed = {EnforcementLevel.ADVISORY: self.advisory, EnforcementLevel.REMEDIATE: self.remediate}
-        return {name: level.value for level, names in changed.items() for name in sorted(names)}
+        return dict.fromkeys(sorted(self.advisory), EnforcementLevel.ADVISORY.value)
 
     def level(self, rule: Rule) -> EnforcementLevel:
         """The level of a rule on this stack."""
-        if rule.name in self.remediate:
-            return EnforcementLevel.REMEDIATE
         return EnforcementLevel.ADVISORY if rule.name in self.advisory else rule.level
 
 
@@ -100,11 +95,6 @@ class File(_Section):
     )
     advisory: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Rules that only warn, by stack; for stacks of development alone."
-    )
-    remediate: Mapping[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="Rules that mend what they object to, by stack; for those with a remedy. What they change stands "
-        "in no file of the project, so there are none by default.",
     )
     exceptions: tuple[ExceptionLine, ...] = Field(
         (), description="What a rule lets pass, why, and by when that is reviewed again."
@@ -166,7 +156,7 @@ def late(file: File, today: date) -> Iterator[str]:
 def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
     """What each of `rules` is given on `stack`; without one, on any.
 
-    Raises ConfigError for what names no rule, no setting, no remedy, or no stack of development.
+    Raises ConfigError for what names no rule, no setting, or no stack of development.
     """
     by_name = {rule.name: rule for rule in rules}
     problems: list[str] = []
@@ -214,21 +204,9 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
         for name in names:
             if known(name, f"advisory.{one}") and one == stack:
                 advisory.add(name)
-    remediate: set[str] = set()
-    for one, names in file.remediate.items():
-        for name in names:
-            if not known(name, f"remediate.{one}"):
-                continue
-            if by_name[name].remedy is None:
-                able = ", ".join(sorted(rule.name for rule in rules if rule.remedy))
-                problems.append(f"remediate.{one}: the rule {name} has no remedy; {able} have")
-            elif name in file.advisory.get(one, ()):
-                problems.append(f"remediate.{one}: the rule {name} only warns on that stack; take it out of advisory")
-            elif one == stack:
-                remediate.add(name)
     if problems:
         raise ConfigError("\n".join(f"{_called(FILE)}: {problem}" for problem in problems))
-    return PackConfig(rules=result, advisory=frozenset(advisory), remediate=frozenset(remediate))
+    return PackConfig(rules=result, advisory=frozenset(advisory))
 
 
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {

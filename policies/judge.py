@@ -5,22 +5,13 @@ The engine runs the same rules through the SDK. What does not belong here: where
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pulumi_policy import EnforcementLevel
 
 from policies.config import PackConfig
 from policies.rules.exceptions import PolicyException, exceptions
-from policies.rules.rule import Resource, Rule, Stack, Verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mended:
-    """What a remediation changes in a resource."""
-
-    rule: str
-    resource: Resource
-    properties: tuple[str, ...]
+from policies.rules.rule import Rule, Stack, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +25,6 @@ class Report:
     warnings: tuple[Verdict, ...]
     """Violations of rules that only warn on this stack."""
     excused: tuple[Verdict, ...]
-    mended: tuple[Mended, ...]
-    """What remediations change before anything is judged, as on the engine."""
     unused: tuple[tuple[str, PolicyException], ...]
     """Exceptions of the configuration that excused nothing here, with their rules' names."""
 
@@ -43,7 +32,6 @@ class Report:
 def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
     """Every rule on every resource of `stack`."""
     began = time.monotonic()
-    stack, mended = _mended(stack, rules, config)
     violations: list[Verdict] = []
     warnings: list[Verdict] = []
     excused: list[Verdict] = []
@@ -64,20 +52,5 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
         violations=tuple(violations),
         warnings=tuple(warnings),
         excused=tuple(excused),
-        mended=mended,
         unused=tuple(unused),
     )
-
-
-def _mended(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> tuple[Stack, tuple[Mended, ...]]:
-    mending = [rule for rule in rules if config.level(rule) is EnforcementLevel.REMEDIATE]
-    found: list[Mended] = []
-    resources: list[Resource] = []
-    for resource in stack.resources:
-        now = resource
-        for rule in mending:
-            if changes := rule.mend(now, config.rules.get(rule.name, {})):
-                now = replace(now, props={**now.props, **changes})
-                found.append(Mended(rule=rule.name, resource=resource, properties=tuple(changes)))
-        resources.append(now)
-    return replace(stack, resources=tuple(resources)), tuple(found)

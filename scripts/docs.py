@@ -95,8 +95,6 @@ def _rule(rule: Rule) -> Iterator[str]:
         f"Severity {rule.severity.value}, {rule.level.value}; judges {about}; benchmarks: {items}.\n\n"
         f"What to do: {rule.remediation}"
     )
-    if rule.remedy:
-        yield "It can mend what it objects to: off, and on where `remediate` in `policies/config.yaml` names it."
     if rule.settings:
         yield _table(
             ("Setting", "Type", "Default", "What it is"),

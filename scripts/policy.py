@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from policies import config as pack
-from policies.judge import Mended, Report, judge
+from policies.judge import Report, judge
 from policies.rules import RULES
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import UNKNOWN, Value, canonical, plain, show
+from policies.rules.props import UNKNOWN, Value, plain, show
 from policies.rules.rule import Resource, Rule, Stack, Verdict
 from scripts import declared, options, stack
 from scripts.console import UserError, elapsed, finish, table
@@ -134,7 +134,7 @@ def _hidden(props: Value) -> dict[str, Value]:
     """
     if not isinstance(props, dict):
         return {}
-    return {key: _unknown(value) if canonical(key) == "uploads" else value for key, value in props.items()}
+    return {key: _unknown(value) if key == "uploads" else value for key, value in props.items()}
 
 
 def _unknown(value: Value) -> Value:
@@ -150,7 +150,6 @@ def describe(report: Report, late: Sequence[str], today: date) -> str:
     parts = [
         _problems("violations", report.violations),
         _problems("warnings: rules that do not refuse on this stack", report.warnings),
-        _mended(report.mended),
         _exceptions(
             "exceptions in use", ((one.rule, one.exception, one) for one in report.excused if one.exception), today
         ),
@@ -173,13 +172,6 @@ def _problems(title: str, verdicts: Sequence[Verdict]) -> str:
         lines += [f"    {_kind(one)}{one.message}" for one in group]
         lines.append(f"    what to do: {rule.remediation}")
     return "\n".join(lines)
-
-
-def _mended(found: Sequence[Mended]) -> str:
-    if not found:
-        return ""
-    rows = [[one.rule, one.resource.name, ", ".join(one.properties)] for one in found]
-    return f"changed by the engine, by `remediate` in policies/config.yaml:\n{table(rows)}"
 
 
 def _kind(verdict: Verdict) -> str:

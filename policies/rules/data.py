@@ -1,28 +1,32 @@
-"""Family `data`: what cannot be made again is not lost by a slip, and lies where a database can live.
+"""Family `data`: what cannot be made again is not lost by a slip, lies where a database can live, and is written by
+whom it belongs to.
 
-A volume holds data unless it is on the list of those that can be made again. Judged is `protect`, which keeps a
+A volume holds data unless it is on the list of those that can be made again. Checked is `protect`, which keeps a
 resource from being deleted; `retainOnDelete` is not shown to a policy, so that is tested in the program
 (tests/components). Not seen from here: whether a path of the host is a network file system.
 """
 
-import re
+import posixpath
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pulumi_policy import EnforcementLevel, Severity
 
-from policies.rules.containers import items, known, mounts, specs, table
-from policies.rules.paths import NETWORKED, clean
-from policies.rules.props import Value
+from policies.rules.configuration import texts
+from policies.rules.containers import items, table, text_of
+from policies.rules.props import UNKNOWN, Value
 from policies.rules.rule import DOCKER, Config, Finding, Resource, Rule, Stack, texts_setting
 
 DISPOSABLE: Final = ("*-config-files", "*-secrets-files", "volume-*-cache")
-"""Volumes that a seed fills or an app can fill again."""
+"""Volumes that an init container fills or an app can fill again."""
+
+_FILLED: Final = ("-config-files", "-secrets-files")
+"""How the logical names of the volumes end that a service's init container fills (components/service.py)."""
 
 
 def _matches(name: str, patterns: Value) -> bool:
-    return any(isinstance(one, str) and fnmatchcase(name, one) for one in items(patterns))
+    return any(fnmatchcase(name, one) for one in texts(patterns))
 
 
 def _protected(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -36,65 +40,45 @@ def _protected(resource: Resource, config: Config) -> Iterator[Finding]:
         )
 
 
-_REMEDY: Final = "Use a local volume; the media tree alone may lie elsewhere"
-_PROBLEM: Final = "is a network file system, on which the databases of apps break"
-
-
-def _local(resource: Resource, config: Config) -> Iterator[Finding]:
-    if resource.kind == "Volume" and not _matches(resource.name, config.get("media")):
-        driver = resource.props.get("driver")
-        if known(driver) and driver not in (None, "", "local"):
-            yield Finding(path=("driver",), problem=_PROBLEM, remedy=_REMEDY)
-        options = table(resource.props.get("driverOpts"))
-        kind, flags = options.get("type"), options.get("o")
-        remote = isinstance(kind, str) and NETWORKED.fullmatch(kind.strip())
-        if remote or (isinstance(flags, str) and re.search(r"(?:^|,)\s*(?:addr|username)\s*=", flags)):
-            yield Finding(path=("driverOpts",), problem=_PROBLEM, remedy=_REMEDY)
-
-
-def _declared(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """The mounts of one container that make a volume by themselves."""
-    for spec in specs(resource):
-        for mount in mounts(spec):
-            if any(mount.options.get(key) for key in ("driverName", "driverOptions")):
-                yield Finding(
-                    path=(*mount.path[:-1], "volumeOptions"),
-                    problem="makes a volume in a way of its own, which no rule about volumes sees",
-                    remedy="Declare a docker.Volume, and mount that by its name",
-                )
-            elif mount.kind == "volume" and not mount.source.strip() and not mount.unknown:
-                yield Finding(
-                    path=mount.path,
-                    problem="is a volume without a name: what is in it is lost with the container",
-                    remedy="Declare a docker.Volume, and mount that by its name",
-                )
+def _local(resource: Resource, _config: Config) -> Iterator[Finding]:
+    for key, good in (("driver", (None, "", "local", UNKNOWN)), ("driverOpts", (None, {}, UNKNOWN))):
+        if resource.kind == "Volume" and resource.props.get(key) not in good:
+            yield Finding(
+                path=(key,),
+                problem="is not the engine's own local volume: on a network's file system databases break",
+                remedy="Take it out; the media tree alone may lie elsewhere, as a directory that is bound",
+            )
 
 
 def _mounted(stack: Stack, config: Config) -> Iterator[Finding]:
-    """The volumes by name: each is one of the stack's, and media alone lie on the volume for media."""
+    """The volumes by name: each is one of the stack's, mounted where and by whom it may be."""
     volumes = stack.of("Volume")
     if any(not isinstance(one.props.get("name"), str) for one in volumes):
         return  # a preview that does not know the names yet
     logical = {str(one.props["name"]): one.name for one in volumes}
     for one in stack.of("Container"):
-        for mount in (mount for spec in specs(one) for mount in mounts(spec)):
-            if mount.kind != "volume" or not mount.source:
+        for index, mount in enumerate(map(table, items(one.props.get("mounts")))):
+            source, target = mount.get("source"), text_of(mount.get("target"))
+            if mount.get("type") != "volume" or source is UNKNOWN:
                 continue
-            name = logical.get(mount.source)
+            name = logical.get(text_of(source))
+            problem, remedy = "", "Declare a docker.Volume, and mount that by its name"
             if name is None:
-                yield Finding(
-                    path=mount.path,
-                    problem="is a volume that the stack does not declare, so that nothing protects what is in it",
-                    remedy="Declare a docker.Volume, and mount that by its name",
-                    resource=one,
-                )
-            elif _matches(name, config.get("media")) and (clean(mount.target, links=False) or ())[:1] != ("data",):
-                yield Finding(
-                    path=mount.path,
-                    problem="has the volume for media where an app keeps its own data",
-                    remedy="Mount it at /data or below, and give the app a volume of its own",
-                    resource=one,
-                )
+                problem = "is a volume that the stack does not declare, so that nothing protects what is in it"
+            elif _matches(name, config.get("media")) and posixpath.normpath(target).split("/")[:2] != ["", "data"]:
+                problem = "has the volume for media where an app keeps its own data"
+                remedy = "Mount it at /data, and give the app a volume of its own"
+            elif not _is_own(one.name, name):
+                problem = "is a volume of files that are another service's"
+                remedy = "Take it out; what both need is given to each"
+            if problem:
+                yield Finding(path=("mounts", index, "source"), problem=problem, remedy=remedy, resource=one)
+
+
+def _is_own(container: str, volume: str) -> bool:
+    """Whether a volume is none of files, or of this service, whose init container fills it."""
+    owners = [volume.removesuffix(end) for end in _FILLED if volume.endswith(end)]
+    return all(container in (f"{one}-seed", f"{one}-container") for one in owners)
 
 
 def _backed_up(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -126,21 +110,16 @@ RULES: Final = (
     Rule(
         name="local-databases",
         description="What apps keep in databases lies on a local file system: SQLite breaks on a network's.",
-        remediation="Use a local volume. The media tree alone may be of another kind.",
+        remediation="Use the engine's local volume, without options. The media tree alone may be of another kind.",
         severity=Severity.HIGH,
         judge=_local,
-        settings={"media": texts_setting("Volumes of media, as patterns of logical names.", ["volume-data"])},
-    ),
-    Rule(
-        name="named-volumes",
-        description="What a container mounts is a declared volume or a host path: no volume is made by a mount.",
-        remediation="Declare a docker.Volume, protected where it holds data, and mount it by its name.",
-        severity=Severity.HIGH,
-        judge=_declared,
     ),
     Rule(
         name="declared-volumes",
-        description="Each volume is one that the stack declares, and the one for media is mounted as such alone.",
+        description=(
+            "Each volume is one that the stack declares, the one for media is mounted as such alone, and the files "
+            "of a service are its own init container's to write."
+        ),
         remediation="Declare a docker.Volume, protected where it holds data, and mount it by its name.",
         severity=Severity.HIGH,
         judge_stack=_mounted,

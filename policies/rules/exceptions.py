@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from policies.rules.props import UNKNOWN, Path, Value, canonical
+from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import is_id, parse
 
 SCHEMA: Final[dict[str, Any]] = {
@@ -94,7 +94,7 @@ def _below(wanted: Path, path: Path) -> bool:
             del left[0]
         if not left or isinstance(part, int) != isinstance(left[0], int):
             return False
-        if left[0] != part and canonical(left[0]) != canonical(part):
+        if left[0] != part:
             return False
         del left[0]
     return True

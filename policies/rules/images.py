@@ -1,18 +1,17 @@
 """Family `images`: what runs is what was reviewed, from a registry that somebody chose, and has an upstream.
 
-Judged are references: `docker.RemoteImage`, and the `image` of containers and Swarm services where it is written as
-a reference and not as an id, which is content by itself. What is built on the spot (`docker.Image`,
-`docker-build`) has no digest before it is built, and is not judged. Not seen from here: what is in an image.
+Checked are references: `docker.RemoteImage`, and the `image` of containers where it is written as a reference and not
+as an id, which is content by itself. Not seen from here: what is in an image.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, specs, table
+from policies.rules.containers import table
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import Reference, is_id, parse
 from policies.rules.rule import (
@@ -32,16 +31,16 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 
 
+# A version has a digit; `latest` anywhere in a tag moves.
+_MOVING: Final = re.compile(r"\D*|(?:.*[._-])?(?:latest|nightly|edge|develop|unstable|lts)(?:[._-].*)?")
+
+
 def references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
     """The references that a resource names, with where they stand."""
-    if resource.kind in ("RemoteImage", "RegistryImage"):
-        name = resource.props.get("name")
-        if isinstance(name, str) and name.strip():  # what is pulled is no id, whatever it looks like
-            yield ("name",), parse(name)
-    for spec in specs(resource):
-        image = spec.props.get("image")
-        if isinstance(image, str) and image.strip() and not is_id(image):
-            yield (*spec.path, "image"), parse(image)
+    for kind, key in (("RemoteImage", "name"), ("Container", "image")):
+        text = resource.props.get(key)
+        if resource.kind == kind and isinstance(text, str) and not (kind == "Container" and is_id(text)):
+            yield (key,), parse(text)
 
 
 def _each(judge: Callable[[Reference, Resource, Config], Iterator[tuple[str, str]]]) -> Judge:
@@ -56,51 +55,22 @@ def _each(judge: Callable[[Reference, Resource, Config], Iterator[tuple[str, str
 def _pinned(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
     if not _DIGEST.fullmatch(reference.digest):
         yield "is not pinned by digest: what it means can change overnight", "Write tag and digest, name:tag@sha256:…"
-
-
-# A version has a digit; `latest` anywhere in a tag moves.
-_MOVING: Final = re.compile(r"\D*|(?:.*[._-])?(?:latest|nightly|edge|develop|unstable|lts)(?:[._-].*)?")
-
-
-def _tagged(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
-    if not reference.tag or _MOVING.fullmatch(reference.tag.casefold()):
+    elif _MOVING.fullmatch(reference.tag.casefold()):
         yield "has no tag that tells its version", "Write the version's tag beside the digest: people read the tag"
 
 
 def _registry(reference: Reference, resource: Resource, config: Config) -> Iterator[tuple[str, str]]:
-    allowed = {one.casefold() for one in items(config.get("registries")) if isinstance(one, str)}
-    if reference.registry in allowed:
-        return
-    # The lab serves its images on loopback, and only stacks of development may run them.
-    if in_development(resource.stack, config) and _LOOPBACK.fullmatch(reference.registry):
-        return
-    yield (
-        "comes from a registry that is not on the list",
-        "Use one that is, or add your mirror to this rule's settings in policies/config.yaml",
-    )
-
-
-RETIRED: Final[Mapping[str, str]] = {
-    "containrrr/watchtower": "archived in December 2025; pin digests and let Renovate raise them",
-    "linuxserver/readarr": "retired in 2025, its images are being taken away",
-    "hotio/readarr": "retired in 2025, its images are being taken away",
-    "home-operations/readarr": "retired in 2025, its images are being taken away",
-    "onedr0p/readarr": "retired in 2025, its images are being taken away",
-    "fbonalair/traefik-crowdsec-bouncer": "not maintained since 2022",
-    "minio/minio": "archived in February 2026; Garage and SeaweedFS are maintained",
-}
-"""Repositories, on whichever registry, whose upstream has ended, and what to do."""
-
-
-def _retired(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
-    for repository, why in RETIRED.items():
+    for repository, why in table(config.get("retired")).items():
         if reference.ends_in(repository):
-            yield f"has no upstream any more: {why}", "Take another one"
-
-
-_DEVELOPMENT: Final[dict[str, Any]] = texts_setting(
-    "Stacks that may run images of a registry on loopback: that key of policies/config.yaml.", []
-)
+            yield "has no upstream any more", f"Take another one: it is {why}"
+            return
+    # The lab serves its images on loopback, and only stacks of development may run them.
+    lab = in_development(resource.stack, config) and _LOOPBACK.fullmatch(reference.registry)
+    if reference.registry not in map(str.casefold, texts(config.get("registries"))) and not lab:
+        yield (
+            "comes from a registry that is not on the list",
+            "Use one that is, or add your mirror under settings.image-registry.registries in policies/config.yaml",
+        )
 
 
 def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -132,37 +102,43 @@ def _one_of(reference: Reference, repositories: Iterable[str]) -> bool:
     return any(reference.is_of(one) or reference.ends_in(one) for one in repositories)
 
 
+_RETIRED: Final[dict[str, Any]] = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "minLength": 10},
+    "default": {},
+    "description": "Repositories, on whichever registry, whose upstream has ended, and what is known of that.",
+}
+
 RULES: Final = (
     Rule(
         name="image-digest",
-        description="Every image is pinned by digest, so that what runs is what was reviewed.",
+        description=(
+            "Every image is pinned by digest, so that what runs is what was reviewed, and has the tag of a version "
+            "beside it, since a reviewer cannot read a digest."
+        ),
         remediation="Write the reference as name:tag@sha256:…; Renovate raises both.",
         severity=Severity.HIGH,
         judge=_each(_pinned),
         benchmarks=("CIS 5.28", "OWASP 13"),
     ),
     Rule(
-        name="image-version-tag",
-        description="Beside its digest every image has the tag of a version: a reviewer cannot read a digest.",
-        remediation="Write the version's tag: not none, and not one that moves, such as latest.",
-        severity=Severity.LOW,
-        judge=_each(_tagged),
-        benchmarks=("CIS 5.28",),
-    ),
-    Rule(
         name="image-registry",
-        description="Images come from the registries on a list; from this host on stacks of development alone.",
+        description=(
+            "Images come from the registries on a list, from this host on stacks of development alone, since those "
+            "are the lab's, and none has an upstream that has ended: nobody repairs what is found in it."
+        ),
         remediation="Use the app's own registry, or add your mirror to `registries` in this rule's settings.",
-        severity=Severity.HIGH,
+        severity=Severity.CRITICAL,
         judge=_each(_registry),
         settings={
             "registries": texts_setting(
                 "Registries that images may come from; add the host of `nexus:images.mirror` here.",
                 ["docker.io", "ghcr.io", "lscr.io"],
             ),
-            DEVELOPMENT: _DEVELOPMENT,
+            "retired": _RETIRED,
+            DEVELOPMENT: texts_setting("Stacks that may run images of a registry on loopback."),
         },
-        benchmarks=("CIS 4.2", "OWASP 13"),
+        benchmarks=("CIS 4.2", "CIS 4.4", "OWASP 9", "OWASP 13"),
     ),
     Rule(
         name="image-of-an-exception",
@@ -178,13 +154,5 @@ RULES: Final = (
                 "description": "Of each container the repositories that its exceptions name: from those of the file.",
             }
         },
-    ),
-    Rule(
-        name="no-retired-image",
-        description="No image has an upstream that has ended: nobody mends what is found in it.",
-        remediation="Take what came after it.",
-        severity=Severity.HIGH,
-        judge=_each(_retired),
-        benchmarks=("CIS 4.4", "OWASP 9"),
     ),
 )

@@ -7,14 +7,14 @@ seen from here: what a container's own firewall does, and what the host routes.
 """
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import items, known, number, on, table, text_of
-from policies.rules.props import UNKNOWN, Path, Value
+from policies.rules.containers import is_enabled, is_known, items, number, table, text_of
+from policies.rules.props import UNKNOWN
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
 _INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
@@ -25,64 +25,32 @@ _NEEDED: Final = {_INHIBIT: "true", _ICC: "false"}
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 
 
-def _published(resource: Resource) -> Iterator[tuple[Path, Mapping[str, Value]]]:
-    """Each published port of a container or a Swarm service."""
-    if resource.kind == "Container":
-        for index, item in enumerate(items(resource.props.get("ports"))):
-            yield ("ports", index), table(item)
-    elif resource.kind == "Service":
-        for index, item in enumerate(items(table(resource.props.get("endpointSpec")).get("ports"))):
-            yield ("endpointSpec", "ports", index), table(item)
-
-
-def _edge_only(resource: Resource, config: Config) -> Iterator[Finding]:
-    remedy = "Take it out, and give the app a route at the edge"
-    if on(resource.props.get("publishAllPorts")):
-        yield Finding(path=("publishAllPorts",), problem="publishes whatever the image exposes", remedy=remedy)
-    if resource.kind == "Container" and resource.name in texts(config.get("edge")):
+def _published(resource: Resource, config: Config) -> Iterator[Finding]:
+    ports, allowed = resource.props.get("ports"), {number(one) for one in items(config.get("ports"))}
+    if resource.kind != "Container" or not items(ports):
         return
-    for path, _ in _published(resource):
-        yield Finding(path=path, problem="is published, and this is not the edge", remedy=remedy)
-
-
-def _numbers(resource: Resource, config: Config) -> Iterator[Finding]:
-    allowed = {number(one) for one in items(config.get("ports"))}
-    published = list(_published(resource))
-    numbers = {number(port.get(key)) for _, port in published for key in ("external", "publishedPort")} - {None}
+    if resource.name not in texts(config.get("edge")):
+        remedy = "Take it out, and give the app a route at the edge"
+        yield Finding(path=("ports",), problem="publishes a port, and this is not the edge", remedy=remedy)
+        return
+    numbers = {number(table(port).get("external")) for port in items(ports)} - {None}
     if len(numbers) > len(allowed):
-        yield Finding(
-            path=published[-1][0],
-            problem="is one port more than there are on the list",
-            remedy="Publish no more than that",
-        )
-    for path, port in published:
-        key = "publishedPort" if resource.kind == "Service" else "external"
-        if port.get(key) is None and UNKNOWN not in port.values():
+        problem = "is more than there are on the list"
+        yield Finding(path=("ports",), problem=problem, remedy="Publish no more than that")
+    for index, port in enumerate(map(table, items(ports))):
+        external, protocol, address = port.get("external"), port.get("protocol", "tcp"), port.get("ip")
+        given = number(external)
+        if is_known(external) and given not in allowed and not (given or 0) >= 1024:
             yield Finding(
-                path=(*path, key), problem="is not given: the engine takes any port that is free", remedy="Give it"
+                path=("ports", index, "external"),
+                problem="is not given, or is a port of the host below 1024 that is not on the list",
+                remedy="Publish 80 and 443, or ports from 1024 on",
             )
-        for key in ("external", "publishedPort"):
-            value = port.get(key)
-            if value is None or not known(value):
-                continue
-            found = number(value)
-            if found not in allowed and not (found is not None and found >= 1024):
-                yield Finding(
-                    path=(*path, key),
-                    problem="is a port of the host below 1024 that is not on the list",
-                    remedy="Publish 80 and 443, or ports from 1024 on",
-                )
-        protocol = port.get("protocol", "tcp")
-        if known(protocol) and str(protocol).strip().casefold() != "tcp":
-            yield Finding(path=(*path, "protocol"), problem="is not tcp", remedy="Publish TCP alone")
-
-
-def _bound(resource: Resource, _config: Config) -> Iterator[Finding]:
-    for path, port in _published(resource):
-        address = port.get("ip")
-        if resource.kind == "Container" and known(address) and not (isinstance(address, str) and address.strip()):
+        if is_known(protocol) and protocol != "tcp":
+            yield Finding(path=("ports", index, "protocol"), problem="is not tcp", remedy="Publish TCP alone")
+        if is_known(address) and not text_of(address).strip():
             yield Finding(
-                path=(*path, "ip"),
+                path=("ports", index, "ip"),
                 problem="is not given: the engine then publishes on every address, past the host's firewall",
                 remedy="Write the address, such as 127.0.0.1; 0.0.0.0 where every address is meant",
             )
@@ -95,11 +63,11 @@ def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
     mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
     text = mode.strip().casefold() if isinstance(mode, str) else ""
     # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
-    if text in _DEFAULT_BRIDGES and known(attached) and not items(attached):
+    if text in _DEFAULT_BRIDGES and is_known(attached) and not items(attached):
         yield Finding(
             path=("networkMode",), problem="is the engine's default bridge, where all reach all", remedy=remedy
         )
-    elif mode in (None, "") and known(attached) and not items(attached):
+    elif mode in (None, "") and is_known(attached) and not items(attached):
         yield Finding(
             path=("networksAdvanced",),
             problem="names no network: the engine then uses its default bridge, where all reach all",
@@ -125,20 +93,16 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         return
     props = resource.props
     driver = props.get("driver")
-    if known(driver) and driver not in (None, "", "bridge"):
+    if is_known(driver) and driver not in (None, "", "bridge"):
         yield Finding(
             path=("driver",),
             problem="is not bridge: containers would be on the host's own network segment",
             remedy="Use a bridge",
         )
-    for key, what in (
-        ("attachable", "lets containers that no program declares join it"),
-        ("ingress", "is Swarm's own way in"),
-        ("ipv6", "is a second way out that no rule of the stack looks at"),
-    ):
-        if on(props.get(key)):
-            yield Finding(path=(key,), problem=what, remedy="Take it out")
-    if known(props.get("ipamConfigs")) and not any(
+    if is_enabled(props.get("ipv6")):
+        problem = "is a second way out that no rule of the stack looks at"
+        yield Finding(path=("ipv6",), problem=problem, remedy="Take it out")
+    if is_known(props.get("ipamConfigs")) and not any(
         table(item).get("subnet") for item in items(props.get("ipamConfigs"))
     ):
         yield Finding(
@@ -154,31 +118,28 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
                 problem="has a range that is not a small private one of IPv4",
                 remedy="Cut it from `nexus:networks.pool`",
             )
-    if known(props.get("ipamDriver")) and props.get("ipamDriver") not in (None, "", "default"):
-        yield Finding(path=("ipamDriver",), problem="is not the engine's own", remedy="Take it out")
     open_ones = texts(config.get("open"))
     needed = {} if resource.name in open_ones else {_INHIBIT: "reaches the host at its gateway"}
     if resource.name in texts(config.get("apart")):
         needed[_ICC] = "has members that reach one another, and are there for the outside alone"
     for key, problem in needed.items():
         value = table(props.get("options")).get(key)
-        if known(props.get("options")) and known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
+        if is_known(props.get("options")) and is_known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
             yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
-    allowed = texts(config.get("options"))
     for key, value in table(props.get("options")).items():
-        if key not in allowed and key not in needed and (key, value) not in _DEFAULTS.items():
+        if key not in needed and (key, value) not in _DEFAULTS.items():
             yield Finding(
                 path=("options", key),
                 problem="changes how the network is joined to the host and to others",
-                remedy="Take it out, or add it to this rule's settings with a review",
+                remedy="Take it out",
             )
-    if resource.name not in open_ones and known(props.get("internal")) and not on(props.get("internal")):
+    if resource.name not in open_ones and is_known(props.get("internal")) and not is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is not on: the network has a way out, and is not among those that are meant to",
             remedy="Set it, or add the network to this rule's settings with the table in components/networks.py",
         )
-    if resource.name in open_ones and on(props.get("internal")):
+    if resource.name in open_ones and is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is on, and the network is meant to have a way out",
@@ -298,26 +259,16 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
 
 RULES: Final = (
     Rule(
-        name="published-at-the-edge",
-        description="Only the edge publishes ports, so that nothing is reached without its TLS, sign-in and log.",
-        remediation="Remove the ports; give the app a route at the edge.",
-        severity=Severity.CRITICAL,
-        judge=_edge_only,
-        settings={
-            "edge": texts_setting("Logical names of the containers that may publish ports.", ["traefik-container"])
-        },
-        benchmarks=("CIS 5.8", "OWASP 5"),
-    ),
-    Rule(
         name="published-ports",
         description=(
-            "What is published is TCP 80 and 443, or as many ports from 1024 on: a second stack of a host, or a host "
-            "whose own page is on 443, needs others, and below 1024 are the host's own services."
+            "Only the edge publishes ports, so that nothing is reached without its TLS, sign-in and log: TCP 80 and "
+            "443, or as many from 1024 on, since below are the host's own services, each with its address written."
         ),
-        remediation="Publish 80 and 443, or ports from 1024 on.",
-        severity=Severity.HIGH,
-        judge=_numbers,
+        remediation="Give an app a route at the edge. There publish 80 and 443, or ports from 1024 on, and set `ip`.",
+        severity=Severity.CRITICAL,
+        judge=_published,
         settings={
+            "edge": texts_setting("Logical names of the containers that may publish ports.", ["traefik-container"]),
             "ports": {
                 "type": "array",
                 "items": {"type": "number"},
@@ -325,15 +276,7 @@ RULES: Final = (
                 "description": "Ports of the host below 1024 that may be published, and how many at all.",
             },
         },
-        benchmarks=("CIS 5.8", "CIS 5.9"),
-    ),
-    Rule(
-        name="explicit-bind-address",
-        description="A published port has its address written: without one the engine opens every interface.",
-        remediation="Set `ip`, such as 127.0.0.1.",
-        severity=Severity.HIGH,
-        judge=_bound,
-        benchmarks=("CIS 5.14",),
+        benchmarks=("CIS 5.8", "CIS 5.9", "CIS 5.14", "OWASP 5"),
     ),
     Rule(
         name="no-default-bridge",
@@ -352,7 +295,6 @@ RULES: Final = (
         settings={
             "open": texts_setting("Logical names of the networks that are meant to have a way out."),
             "apart": texts_setting("Logical names of those whose members must not reach one another."),
-            "options": texts_setting("Options of the bridge driver that a network may have."),
         },
         benchmarks=("OWASP 5",),
     ),

@@ -6,14 +6,12 @@ work on ordinary dictionaries and lists. What a rule forbids does not belong her
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from pulumi_policy import Secret
 from pulumi_policy import proxy as sdk
-from pulumi_policy import secret as sdk_secret
 
 from policies.rules.literals import looks_secret
 
@@ -25,13 +23,6 @@ class Unknown(Enum):
 
 
 UNKNOWN: Final = Unknown.UNKNOWN
-
-# The names of properties, in the spelling of `canonical`, under which every form of a container has these.
-ENVIRONMENT: Final = frozenset({"env", "envs", "environment"})
-LABELS: Final = frozenset({"label", "labels"})
-COMMANDS: Final = frozenset({"command", "commands", "cmd", "args", "entrypoint", "entrypoints"})
-ARGUMENTS: Final = COMMANDS | {"test", "tests"}
-"""Commands, and those of health checks."""
 
 Path = tuple[str | int, ...]
 Value = dict[str, "Value"] | list["Value"] | str | float | bool | Unknown | None
@@ -64,7 +55,8 @@ def plain(value: object) -> Value:
     if isinstance(value, Mapping):
         if any(key == SIGNATURE and _member(value, key) in WRAPPERS for key in value):
             return _member(value, "value")
-        return {str(key): _member(value, key) for key in value}
+        # What begins so is the bridge's own, such as which inputs it has filled in.
+        return {str(key): _member(value, key) for key in value if not str(key).startswith("__")}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_member(value, index) for index in range(len(value))]
     return None  # an asset or archive: nothing a rule could read
@@ -77,75 +69,16 @@ def _member(holder: Mapping[object, object] | Sequence[object], key: object) -> 
         return UNKNOWN
 
 
-def changed(props: object, changes: Mapping[str, Value]) -> object | None:
-    """What a remediation hands back: `props`, as the engine gave them to it, with other values for some properties.
-
-    Everything else stays as it is, secrets and unknowns included. None where a property that is to change holds a
-    secret: its new value would stand in clear.
-    """
-    target = _target(props)
-    if not isinstance(target, Mapping) or any(_holds_secret(target.get(key)) for key in changes):
-        return None
-    # Reading through the SDK's proxy takes the mark off a secret; what is under the proxy has it still.
-    proxied: object = sdk_secret.secrets_preserving_proxy({**target, **changes})
-    return proxied
-
-
-def _target(value: object) -> object:
-    if isinstance(value, sdk_secret._DictSecretsProxy | sdk_secret._ListSecretsProxy):
-        return value["__target"]
-    return value
-
-
-def _holds_secret(value: object) -> bool:
-    value = _target(value)
-    if isinstance(value, Secret):
-        return True
-    if isinstance(value, Mapping):
-        return any(_holds_secret(value[key]) for key in value)
-    return isinstance(value, list) and any(map(_holds_secret, value))
-
-
-@lru_cache(maxsize=4096)
-def canonical(key: str | int) -> str:
-    """One spelling for `hostPath`, `host_path` and `HostPath`."""
-    return re.sub(r"[^a-z0-9]", "", str(key).casefold())
-
-
-class Entry(NamedTuple):
-    """One value below a resource's inputs. `holder` is the mapping that holds it, empty for an item of a list.
-
-    `key` is the canonical spelling of the nearest property name (that of the list, for an item of a list), `within`
-    of every property name on the way here.
-    """
-
-    path: Path
-    value: Value
-    holder: Mapping[str, Value]
-    key: str
-    within: frozenset[str]
-
-
-def walk(value: Value) -> list[Entry]:
-    """Every value below `value`, holders before what they hold."""
-    found: list[Entry] = []
-    _walk(value, (), "", frozenset(), found)
-    return found
-
-
-def _walk(value: Value, path: Path, key: str, within: frozenset[str], found: list[Entry]) -> None:
+def leaves(value: Value, path: Path = ()) -> Iterator[tuple[Path, str | float | bool]]:
+    """Each text, number and switch below `value`, with the path to it."""
     if isinstance(value, dict):
-        for name, member in value.items():
-            inner = canonical(name)
-            names = within | {inner}
-            found.append(Entry((*path, name), member, value, inner, names))
-            if isinstance(member, dict | list):
-                _walk(member, (*path, name), inner, names, found)
+        for key, member in value.items():
+            yield from leaves(member, (*path, key))
     elif isinstance(value, list):
         for index, member in enumerate(value):
-            found.append(Entry((*path, index), member, {}, key, within))
-            if isinstance(member, dict | list):
-                _walk(member, (*path, index), key, within, found)
+            yield from leaves(member, (*path, index))
+    elif value is not None and not isinstance(value, Unknown):
+        yield path, value
 
 
 def show(path: Path) -> str:
@@ -161,6 +94,6 @@ def show(path: Path) -> str:
 
 def safe_name(name: str) -> str | None:
     """`name` where it can be printed: an identifier that is not itself a credential. Otherwise None."""
-    if re.fullmatch(r"[A-Za-z_][\w./-]{0,79}", name) and not looks_secret(name):
+    if re.fullmatch(r"[A-Za-z_/][\w./-]{0,79}", name) and not looks_secret(name):
         return name
     return None

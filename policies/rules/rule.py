@@ -4,10 +4,10 @@ A rule judges plain data (`props`) and yields findings; what is an exception to 
 every rule. What one rule forbids does not belong here.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -25,7 +25,7 @@ from pulumi_policy import (
 
 from policies.rules import exceptions
 from policies.rules.exceptions import PolicyException
-from policies.rules.props import Entry, Path, Value, changed, plain, show, walk
+from policies.rules.props import Path, Value, plain, show
 
 DOCKER: Final = ("docker:",)
 """Types that begin so are the docker provider's resources."""
@@ -88,15 +88,6 @@ class Resource(_Once):
         """The last part of the type, such as Container."""
         return self.type.rpartition(":")[2]
 
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """Every value below its inputs, holders before what they hold."""
-        return self.once(_entries)
-
-
-def _entries(resource: Resource) -> list[Entry]:
-    return walk(resource.props)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Stack(_Once):
@@ -148,12 +139,11 @@ class Verdict:
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
         where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
         text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.remedy}"])
-        return text if self.exception is None else f"{text}. Its exception does not go that far"
+        return text if self.exception is None else f"{text}. No exception may allow this"
 
 
 Judge = Callable[[Resource, Config], Iterable[Finding]]
 StackJudge = Callable[[Stack, Config], Iterable[Finding]]
-Remedy = Callable[[Resource, Config], Mapping[str, Value]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +153,6 @@ class Rule:
     `types` are the prefixes of the types that `judge` sees. `settings` is the JSON schema of each key of the rule's
     own configuration, with a default. `benchmarks` are the items of public benchmarks that the rule covers:
     `CIS 5.10`, of the CIS Docker Benchmark 1.7, and `OWASP 3`, of OWASP's Docker Security Cheat Sheet.
-
-    `remedy`, for a `judge` whose mending is obvious and safe, gives the new values of the properties that it changes
-    in a resource with a violation; none where it knows no way. The engine uses them where policies/config.yaml names
-    the rule under `remediate`, and nowhere else; what is left then is a violation like any other.
     """
 
     name: str
@@ -175,7 +161,6 @@ class Rule:
     severity: Severity
     judge: Judge | None = None
     judge_stack: StackJudge | None = None
-    remedy: Remedy | None = None
     types: tuple[str, ...] = DOCKER
     settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
@@ -197,18 +182,9 @@ class Rule:
         if self.judge is not None:
             for resource in stack.resources:
                 if resource.type.startswith(self.types):
-                    yield from self._excused(self.judge(resource, whole), resource, config)
+                    yield from self._with_exceptions(self.judge(resource, whole), resource, config)
         if self.judge_stack is not None:
-            yield from self._excused(self.judge_stack(stack, whole), None, config)
-
-    def mend(self, resource: Resource, config: Config) -> Mapping[str, Value]:
-        """The properties that the remedy changes in a resource with a violation."""
-        if self.remedy is None or self.judge is None:
-            return {}
-        alone = Stack(name=resource.stack, resources=(resource,))
-        if not any(one.refused for one in self.verdicts(alone, config)):
-            return {}
-        return self.remedy(resource, self._with_defaults(config))
+            yield from self._with_exceptions(self.judge_stack(stack, whole), None, config)
 
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
@@ -229,7 +205,6 @@ class Rule:
             self._validate,
             self.level,
             self.schema,
-            self._remediate if self.remedy else None,
             severity=self.severity,
             remediation_steps=self.remediation,
             url=self.url,
@@ -241,12 +216,6 @@ class Rule:
         for verdict in self.verdicts(stack, _config(args.get_config())):
             if verdict.refused:
                 report(verdict.message, None)
-
-    def _remediate(self, args: ResourceValidationArgs) -> Awaitable[Mapping[str, Any]] | None:
-        resource = from_engine(args.resource_type, args.name, args.urn, args.props, args.opts)
-        changes = self.mend(resource, _config(args.get_config()))
-        # The SDK takes the mapping itself as well; its type does not say so.
-        return cast("Awaitable[Mapping[str, Any]] | None", changed(args.props, changes) if changes else None)
 
     def _validate_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
         resources = tuple(_of_stack(one) for one in args.resources)
@@ -260,7 +229,9 @@ class Rule:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
         return {**defaults, **config}
 
-    def _excused(self, findings: Iterable[Finding], resource: Resource | None, config: Config) -> Iterator[Verdict]:
+    def _with_exceptions(
+        self, findings: Iterable[Finding], resource: Resource | None, config: Config
+    ) -> Iterator[Verdict]:
         told: set[tuple[str, Path]] = set()
         for finding in findings:
             about = finding.resource or resource

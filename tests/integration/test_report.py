@@ -82,19 +82,15 @@ def sweep(client: docker.DockerClient) -> None:
         volume.remove(force=True)
 
 
-MENDING: Final = {"all": "disabled", "log-rotation": "remediate", "no-new-privileges": "remediate"}
-
-
-@pytest.mark.parametrize("scenario", recording.SCENARIOS)
+# What a policy changes is shown too (`mended`), but this pack changes nothing: that recording is of one that did.
+@pytest.mark.parametrize("scenario", [one for one in recording.SCENARIOS if one != "mended"])
 def test_the_comment_is_the_golden_one(project: Path, scenario: str) -> None:
-    levels = project / "levels.json"
-    levels.write_text(json.dumps(MENDING if scenario == "mended" else {}), encoding="utf-8")
-    pack = ["--policy-pack", str(ROOT / "policies"), "--policy-pack-config", str(levels)]
+    pack = ["--policy-pack", str(ROOT / "policies")]
     done = pulumi(
         project,
         scenario,
         *("preview", "--json", "--show-sames"),
-        *(pack if scenario in ("violation", "mended") else []),
+        *(pack if scenario == "violation" else []),
         PULUMI_ENABLE_STREAMING_JSON_PREVIEW="true",
     )
     assert (done.returncode != 0) is (scenario in ("violation", "failing")), done.stdout + done.stderr

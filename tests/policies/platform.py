@@ -89,19 +89,17 @@ def first_previewed(stack: Stack) -> Stack:
 
 
 def judged(stack: Stack, rules: Sequence[Rule] = RULES, config: PackConfig | None = None) -> Report:
-    """What the pack, or these rules of it, say of a stack, under the pack's own configuration where none is given.
-
-    They say the same in whichever order the resources come: the engine's is another each time.
-    """
-    config = config or pack_config(stack.name)
-    report = judge_stack(stack, rules, config)
-    of_stacks = [rule for rule in rules if rule.judge_stack]
-    turned = judge_stack(dataclasses.replace(stack, resources=stack.resources[::-1]), of_stacks, config)
-    names = {rule.name for rule in of_stacks}
-    assert {place for place in _places(report) if place[0] in names} == _places(turned)
-    return report
+    """What the pack, or these rules of it, say of a stack, under its own configuration or this one."""
+    return judge_stack(stack, rules, config or pack_config(stack.name))
 
 
-def _places(report: Report) -> set[tuple[str, str, Path]]:
+@functools.cache
+def report(choice: str) -> Report:
+    """What the whole pack says of a choice of settings, made once a session: on staging and production as such."""
+    return judged(declared(choice, name=choice if choice in ("prod", "staging") else "dev"))
+
+
+def places(report: Report) -> set[tuple[str, str, Path]]:
+    """Rule, resource and property of everything that is refused, warned of or excused."""
     found = (*report.violations, *report.warnings, *report.excused)
     return {(one.rule, one.resource.name if one.resource else "", one.finding.path) for one in found}

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -55,7 +54,6 @@ PAINT: Final = rule(
 )
 NAILS: Final = rule("no-rusty-nails", development_stacks={**PAINTS, "default": []})
 TWO: Final = (PAINT, NAILS)
-MENDED: Final = replace(PAINT, remedy=lambda _resource, _config: {"paint": "green"})
 
 
 def written(folder: Path, text: str) -> Path:
@@ -96,21 +94,11 @@ class TestGood:
         assert configure(file, TWO, "dev").levels == {"no-red-paint": "advisory"}
         assert configure(file, TWO, "test").levels == {}
 
-    def test_a_remedy_is_for_one_stack_alone(self, tmp_path: Path) -> None:
-        file = read(written(tmp_path, GOOD + "remediate: {prod: [no-red-paint]}\n"))
-        mending = configure(file, (MENDED, NAILS), "prod")
-        assert mending.levels == {"no-red-paint": "remediate"}
-        assert [mending.level(one) for one in (MENDED, NAILS)] == [
-            EnforcementLevel.REMEDIATE,
-            EnforcementLevel.MANDATORY,
-        ]
-        assert configure(file, (MENDED, NAILS), "dev").levels == {}
-
     def test_the_pack_starts_as_strict_on_every_stack(self, tmp_path: Path) -> None:
         # It starts before it is told for which one: what differs comes by --policy-pack-config.
-        text = GOOD + "advisory: {dev: [no-rusty-nails]}\nremediate: {dev: [no-red-paint]}\n"
+        text = GOOD + "advisory: {dev: [no-rusty-nails]}\n"
         file = read(written(tmp_path, text))
-        initial = configure(file, (MENDED, NAILS), "dev").initial((MENDED, NAILS))
+        initial = configure(file, TWO, "dev").initial(TWO)
         assert initial["no-red-paint"] == {"enforcementLevel": EnforcementLevel.MANDATORY}
         assert initial["no-rusty-nails"] == {
             DEVELOPMENT: ["dev", "test"],
@@ -205,8 +193,7 @@ BAD: Final = (
     ),
     ("choice", GOOD + "settings: {no-red-paint: {finish: wet}}", "no-red-paint.finish: must be one of matt, gloss"),
     ("advice-stack", GOOD + "advisory: {prod: [no-red-paint]}", "advisory.prod: not one of development-stacks"),
-    ("remedy-rule", GOOD + "remediate: {dev: [no-blue-paint]}", "remediate.dev: there is no rule no-blue-paint"),
-    ("no-remedy", GOOD + "remediate: {dev: [no-red-paint]}", "remediate.dev: the rule no-red-paint has no remedy"),
+    ("remediate", GOOD + "remediate: {dev: [no-red-paint]}", "remediate: no such key"),
     ("advice-rule", GOOD + "advisory: {dev: [no-blue-paint]}", "advisory.dev: there is no rule no-blue-paint"),
 )
 
@@ -219,12 +206,6 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert all(line.startswith("policies/config.yaml: ") for line in lines)
     assert any(said in line for line in lines), lines
     assert not any("pydantic" in line for line in lines)
-
-
-def test_a_rule_warns_or_mends_and_not_both(tmp_path: Path) -> None:
-    text = GOOD + "advisory: {dev: [no-red-paint]}\nremediate: {dev: [no-red-paint]}\n"
-    with pytest.raises(ConfigError, match=r"remediate\.dev: the rule no-red-paint only warns on that stack"):
-        configure(read(written(tmp_path, text)), (MENDED,), "dev")
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
-import pytest
 from pulumi_policy import EnforcementLevel, Severity
 
 from policies.config import PackConfig
@@ -14,7 +12,6 @@ from policies.judge import judge
 from policies.rules.props import Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 from tests.policies.harness import CONTAINER
-from tests.policies.platform import judged
 
 
 def red(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -82,40 +79,11 @@ def test_advice_is_a_warning() -> None:
     assert [one.rule for one in report.violations] == ["not"]
 
 
-def test_what_is_mended_is_judged_as_it_will_be() -> None:
-    mending = replace(rule("one-colour"), remedy=lambda _resource, config: {"paint": config["allowed"]})
-    useless = replace(rule("other-colour"), remedy=lambda _resource, _config: {"paint": "white"})
-    config = PackConfig(rules={}, remediate=frozenset({"one-colour"}))
-    report = judge(stack("green", "red"), [mending], config)
-    assert report.violations == ()
-    assert [(one.rule, one.resource.name, one.properties) for one in report.mended] == [
-        ("one-colour", "r1", ("paint",))
-    ]
-    # A remedy that mends nothing leaves a violation, no warning; one that is off changes nothing.
-    config = PackConfig(rules={}, remediate=frozenset({"other-colour"}))
-    report = judge(stack("red"), [mending, useless], config)
-    assert [one.rule for one in report.violations] == ["one-colour", "other-colour"]
-    assert report.warnings == ()
-    assert [one.rule for one in report.mended] == ["other-colour"]
-
-
 def test_the_whole_stack_is_judged_too() -> None:
     whole = rule("nobody-alone", whole=True)
     assert judge(stack("green", "green"), [whole], NONE).violations == ()
     (found,) = judge(stack("green"), [whole], NONE).violations
     assert found.message.startswith("r0: is alone")
-
-
-def test_a_rule_that_minds_the_order_of_resources_is_found() -> None:
-    """What the families' tests rely on: `judged` asks in both orders."""
-
-    def second(stack: Stack, _config: Config) -> Iterator[Finding]:
-        yield Finding(path=(), problem="comes second", remedy="Come first", resource=stack.resources[1])
-
-    minds = replace(rule("nobody-second", whole=True), judge_stack=second)
-    with pytest.raises(AssertionError):
-        judged(stack("green", "green"), [minds], NONE)
-    assert judged(stack("green", "green", "green"), [minds], NONE).violations != ()
 
 
 def test_a_whole_stacks_finding_can_be_excused() -> None:

@@ -136,13 +136,13 @@ def test_other_levels_of_the_policies_reach_the_engine(
     assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in module.open_stack(paths, "dev").environment
     file = tmp_path / "config.yaml"
     file.write_text(
-        "development-stacks: [dev]\nadvisory: {dev: [memory-limit]}\nremediate: {dev: [log-rotation]}\n",
+        "development-stacks: [dev]\nadvisory: {dev: [memory-limit]}\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(pack, "FILE", file)
     given = module.open_stack(paths, "dev").environment["PULUMI_OPTION_POLICY_PACK_CONFIG"]
     levels = json.loads(Path(given).read_text(encoding="utf-8"))
-    assert levels == {"memory-limit": "advisory", "log-rotation": "remediate"}
+    assert levels == {"memory-limit": "advisory"}
     shared = replace(engine.files, shared=True, directory=tmp_path / "nobody" / "was-here")
     assert module._levels(shared) == tmp_path / "nobody" / "was-here" / "policy-levels.json"
 

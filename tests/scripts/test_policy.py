@@ -14,17 +14,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from unittest import mock
 
 import pytest
 
 from components import host
 from components.settings import PLACEHOLDER
 from policies import config as pack
-from policies.judge import judge
 from policies.rules import RULES
 from policies.rules.props import UNKNOWN
-from policies.rules.rule import Resource, Stack
 from scripts import declared, policy
 from scripts.console import UserError
 from scripts.paths import ROOT
@@ -419,20 +416,3 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_both_at_once_is_refused() -> None:
     with pytest.raises(SystemExit):
         policy.main(["--state", "a", "--preview", "b"])
-
-
-def test_what_the_engine_will_mend_is_told() -> None:
-    text = "development-stacks: []\nremediate: {dev: [log-rotation]}\n"
-    with mock.patch.object(Path, "read_text", return_value=text):
-        settings = pack.configure(pack.read(), RULES, "dev")
-    app = Resource(
-        type="docker:index/container:Container",
-        name="sonarr-container",
-        stack="dev",
-        props={"logDriver": "json-file"},
-    )
-    report = judge(Stack(name="dev", resources=(app,)), RULES, settings)
-    assert "log-rotation" not in {one.rule for one in report.violations}
-    shown = policy.describe(report, (), TODAY)
-    assert "changed by the engine, by `remediate` in policies/config.yaml:" in shown
-    assert re.search(r"log-rotation +sonarr-container +logDriver, logOpts", shown)

@@ -23,7 +23,6 @@ container(
         {"file": "/run/config/alerts.yml", "content": json.dumps(alerts), "permissions": "0400"},
     ],
     restart="no",
-    start=False,
     must_run=False,
     wait=None,
     healthcheck=None,

@@ -21,12 +21,11 @@ monitoring = network("monitoring", "172.31.253")
 dashboards = network("dashboards", "172.31.252")
 exporters = network("exporters", "172.31.251")
 socket = network("socket-cadvisor", "172.31.254")
-secrets = docker.Volume("grafana-secrets-files", name="nexus-policy-test-secrets")
+secrets = docker.Volume("grafana-secrets-files", name="nexus-policy-test-secrets-files")
 container(
     "grafana-seed",
-    name="nexus-policy-test-seeder",
+    name="nexus-policy-test-grafana-seed",
     image="docker.io/library/busybox:1.37" + DIGEST,
-    start=False,
     must_run=False,
     restart="no",
     wait=None,
@@ -39,27 +38,28 @@ container(
         },
         {"file": "/run/config/app.yml", "content": "key_file: /run/secrets/api_key\n", "permissions": "0400"},
     ],
-    volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets"}],
+    mounts=[{"type": "volume", "source": secrets.name, "target": "/run/secrets", "read_only": False}],
 )
 container(
     "grafana-container",
     name="nexus-policy-test-grafana",
     image="sha256:" + "4f" * 32,
     entrypoints=["/bin/sh", "-c", 'export GF_SECRET_KEY="$(</run/secrets/api_key)"; exec /run.sh'],
-    envs=["GF_AUTH_PROXY_ENABLED=true", pulumi.Output.concat("NETWORK=", monitoring.id)],
+    envs=["TZ=Etc/UTC", pulumi.Output.concat("GF_SERVER_ROOT_URL=", monitoring.id)],
     labels=[{"label": "nexus.seed", "value": "9d" * 32}],
-    volumes=[{"volume_name": secrets.name, "container_path": "/run/secrets", "read_only": True}],
-    networks_advanced=[{"name": monitoring.name}, {"name": dashboards.name}],
+    mounts=[{"type": "volume", "source": secrets.name, "target": "/run/secrets", "read_only": True}],
+    networks_advanced=[{"name": one.name, "aliases": ["grafana"]} for one in (monitoring, dashboards)],
     network_mode=None,
 )
 container(
     "cadvisor-socket-proxy-container",
-    name="nexus-policy-test-proxy",
+    name="nexus-policy-test-cadvisor-socket-proxy",
     image="docker.io/wollomatic/socket-proxy:1.13.1" + DIGEST,
     command=[
         "-listenip=0.0.0.0",
         "-allowfrom=cadvisor",
-        "-allowGET=(/v1\\.[0-9]+)?/(version|containers/json|containers/[0-9a-f]{64}/json)",
+        "-allowGET=(/v1\\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
+        "-allowHEAD=/_ping",
         "-loglevel=info",
     ],
     mounts=[
@@ -70,7 +70,7 @@ container(
             "read_only": True,
         }
     ],
-    networks_advanced=[{"name": socket.name}],
+    networks_advanced=[{"name": socket.name, "aliases": ["cadvisor-socket-proxy"]}],
     network_mode=None,
 )
 container(
@@ -78,6 +78,6 @@ container(
     name="nexus-policy-test-cadvisor",
     image="ghcr.io/google/cadvisor:v0.60.6" + DIGEST,
     command=["--docker=tcp://cadvisor-socket-proxy:2375", "--docker_only=true"],
-    networks_advanced=[{"name": exporters.name}, {"name": socket.name}],
+    networks_advanced=[{"name": one.name, "aliases": ["cadvisor"]} for one in (exporters, socket)],
     network_mode=None,
 )

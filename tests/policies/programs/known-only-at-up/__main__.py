@@ -17,5 +17,5 @@ network = docker.Network(
 container(
     "talker",
     name="nexus-policy-test-talker",
-    envs=["TZ=UTC", pulumi.Output.concat("API_KEY=", network.id)],
+    command=["app", pulumi.Output.concat("--api-key=", network.id)],
 )

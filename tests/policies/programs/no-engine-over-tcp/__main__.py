@@ -1,4 +1,4 @@
-"""Breaks `no-engine-over-tcp`: a daemon that listens on TCP, with a switch that says it need not be checked."""
+"""Breaks `no-engine-address`: a daemon that listens on TCP, with a switch that says it need not be checked."""
 
 from hardened import container
 

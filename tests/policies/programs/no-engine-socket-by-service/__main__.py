@@ -1,4 +1,4 @@
-"""Breaks `no-engine-socket`: a Swarm service with the socket itself."""
+"""Breaks `known-inputs`: a Swarm service, with the engine's socket itself."""
 
 import pulumi_docker as docker
 

@@ -1,4 +1,4 @@
-"""Breaks `no-engine-socket`: a volume whose driver binds the directory of the socket."""
+"""Breaks `local-databases`: a volume whose driver binds the directory of the engine's socket."""
 
 import pulumi_docker as docker
 

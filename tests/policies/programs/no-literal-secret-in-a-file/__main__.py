@@ -1,20 +1,15 @@
-"""Breaks `no-literal-secret`: a password in a configuration file that is uploaded in base64."""
-
-import base64
+"""Breaks `no-literal-secret`: a password in a configuration file that is uploaded."""
 
 from hardened import container
 
 SECRET = "swordfish" + "-1"
-
 container(
     "talker",
     name="nexus-policy-test-talker",
     uploads=[
         {
             "file": "/run/config/app.yml",
-            "content_base64": base64.b64encode(
-                f"log: info\ndatabase: {{user: me, password: {SECRET}}}\n".encode()
-            ).decode(),
+            "content": f"log: info\ndatabase: {{user: me, password: {SECRET}}}\n",
             "permissions": "0400",
         }
     ],

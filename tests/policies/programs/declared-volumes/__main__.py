@@ -1,4 +1,4 @@
-"""Breaks `vpn-files-from-its-seed`: a container writes to the volume from which the VPN takes its firewall's rules."""
+"""Breaks `declared-volumes`: a container writes to the volume from which the VPN takes its firewall's rules."""
 
 import pulumi_docker as docker
 from hardened import container

@@ -1,0 +1,92 @@
+"""What keeps running in a stack, by the names that lead to it. No rule is here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from policies.rules.configuration import File, files, texts
+from policies.rules.containers import is_init, items, table, text_of
+from policies.rules.props import UNKNOWN
+from policies.rules.rule import Resource, Stack
+
+PLATFORM: Final = "nexus:platform:Platform"
+"""The component of the whole platform: a stack that has it must have routes and scrape targets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A container that runs for as long as the stack is up. `name` is the service's, that of the resource without its
+    kind; `networks` are those it is on, `is_complete` whether these are all."""
+
+    resource: Resource
+    name: str
+    networks: frozenset[str]
+    is_complete: bool
+
+    def meets(self, other: "Service") -> bool:
+        """Whether the two share a network, or may share one that is not known yet."""
+        return bool(self.networks & other.networks) or not (self.is_complete and other.is_complete)
+
+
+def services(stack: Stack) -> dict[str, Service]:
+    """Every service of the stack by its name."""
+    return {one.name: one for one in stack.once(_services)}
+
+
+def _services(stack: Stack) -> Iterator[Service]:
+    for one in stack.of("Container"):
+        if is_init(one.props):
+            continue
+        attached = one.props.get("networksAdvanced")
+        names = [table(item).get("name") for item in items(attached)]
+        mode = one.props.get("networkMode")
+        shares = mode is UNKNOWN or text_of(mode).startswith("container:")
+        yield Service(
+            resource=one,
+            name=one.name.removesuffix("-container"),
+            networks=frozenset(texts(names)),
+            is_complete=not shares and attached is not UNKNOWN and UNKNOWN not in names,
+        )
+
+
+def platform(stack: Stack) -> Resource | None:
+    """The component of the whole platform, where the stack has it."""
+    return next((one for one in stack.resources if one.type == PLATFORM), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """A file of that name, the init container that writes it, and the service that it is for."""
+
+    resource: Resource
+    file: File
+    service: Service | None
+
+
+def configured(stack: Stack, base: str) -> tuple[Configured, ...]:
+    """The files of that name."""
+    running = services(stack)
+    return tuple(
+        Configured(resource=one, file=file, service=running.get(one.name.removesuffix("-seed")))
+        for one in stack.of("Container")
+        for file in files(one)
+        if file.base == base
+    )
+
+
+def is_known(stack: Stack) -> bool:
+    """Whether every file's name is known: else one that is missed may be there."""
+    return all(isinstance(file.name, str) for one in stack.of("Container") for file in files(one)) and all(
+        one.props.get("uploads") is not UNKNOWN for one in stack.of("Container")
+    )
+
+
+def host_and_port(address: str) -> str:
+    """`sonarr:8989` of `http://sonarr:8989/ping` and of `sonarr:8989`."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ""
+    return f"{parts.hostname or ''}:{port}"
