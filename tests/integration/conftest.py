@@ -60,6 +60,7 @@ ALONE: Final = "test_recovery"
 """Kills the Docker Engine, so nothing else may run."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts this folder's modules into their order and leaves the order within them, and all other tests, alone."""
     order = [name for lane in LANES for name in lane]
