@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import docker
 import docker.errors
@@ -24,43 +23,10 @@ import yaml
 
 from tests.integration import probes
 from tests.integration.edge import SlowUpload
+from tests.integration.lanes import ALONE, LANES
 from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
 
-LANES: Final = (
-    (
-        "test_room",
-        "test_up",
-        "test_hardening",
-        "test_secrets",
-        "test_networks",
-        "test_edge",
-        "test_storage",
-        "test_downloads",
-        "test_rider",
-        "test_monitoring",
-        "test_bad_input",
-        "test_alerts",
-        "test_two_stacks",
-        "test_recovery",
-        "test_ssh",
-    ),
-    (
-        "test_policies_preview",
-        "test_report",
-        "test_policy_json",
-        "test_plain_pulumi",
-        "test_changes",
-        "test_vpn_choices",
-    ),
-)
-"""The modules that need `test-dev`, one after the other, and those that do without, which run beside them with
-`--numprocesses 2 --dist loadgroup`: most of an integration test is waiting. Looking comes before breaking, and while
-test_bad_input runs, the alert of test_alerts has time to fire."""
-ALONE: Final = "test_recovery"
-"""Kills the Docker Engine, so nothing else may run."""
 
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts this folder's modules into their order and leaves the order within them, and all other tests, alone."""
     order = [name for lane in LANES for name in lane]
@@ -68,10 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     others = [item for item in items if item.path.parent != Path(__file__).parent]
     mine.sort(key=lambda item: order.index(item.path.stem) if item.path.stem in order else len(order))
     items[:] = others + mine
-    for item in items:
-        if item.get_closest_marker("integration"):
-            lane = "test-dev" if item in mine and item.path.stem in LANES[0] else "without"
-            item.add_marker(pytest.mark.xdist_group(lane))
 
 
 @pytest.fixture(scope="module", autouse=True)
