@@ -2,7 +2,11 @@
 
 import os
 
+import pytest
+from xdist.remote import Producer
+
 from components import reach
+from tests.integration.lanes import Lanes
 
 # The engine of the tests is the usual one or NEXUS_TEST_ENGINE's, whatever the shell says that they are run from.
 for _name in reach.VARIABLES:
@@ -13,3 +17,8 @@ os.environ.pop("NEXUS_ROOT", None)
 
 # An Output put into an f-string is an error, instead of an error text as the value (sdk/python output.py).
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes | None:
+    """The integration tests go by lanes; all others as `--dist` says."""
+    return Lanes(config, log) if config.getoption("markexpr") == "integration" else None

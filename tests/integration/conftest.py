@@ -10,11 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import docker
 import docker.errors
@@ -23,40 +23,31 @@ import yaml
 
 from tests.integration import probes
 from tests.integration.edge import SlowUpload
+from tests.integration.lanes import ALONE, LANES
 from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
-
-ORDER: Final = (
-    "test_room",
-    "test_up",
-    "test_policies_preview",
-    "test_hardening",
-    "test_secrets",
-    "test_networks",
-    "test_edge",
-    "test_storage",
-    "test_downloads",
-    "test_rider",
-    "test_monitoring",
-    "test_bad_input",
-    "test_report",
-    "test_policy_json",
-    "test_alerts",
-    "test_two_stacks",
-    "test_recovery",
-    "test_changes",
-    "test_ssh",
-    "test_plain_pulumi",
-    "test_vpn_choices",
-)
-"""Looking comes before breaking, and while test_bad_input runs, the alert of test_alerts has time to fire."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts this folder's modules into their order and leaves the order within them, and all other tests, alone."""
+    order = [name for lane in LANES for name in lane]
     mine = [item for item in items if item.path.parent == Path(__file__).parent]
     others = [item for item in items if item.path.parent != Path(__file__).parent]
-    mine.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER))
+    mine.sort(key=lambda item: order.index(item.path.stem) if item.path.stem in order else len(order))
     items[:] = others + mine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engine_lives(request: pytest.FixtureRequest) -> Iterator[None]:
+    """While one module kills the Docker Engine, those of the other lane wait, and it waits for them."""
+    with (_locks() / "engine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if request.path.stem == ALONE else fcntl.LOCK_SH)
+        yield
+
+
+def _locks() -> Path:
+    folder = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"nexus-integration-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -82,12 +73,21 @@ def client() -> Iterator[docker.DockerClient]:
 @pytest.fixture(scope="session")
 def alone() -> Iterator[None]:
     """One run of these tests at a time: they share names, ports and address ranges."""
-    path = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"nexus-integration-{os.getuid()}.lock"
-    with path.open("w") as lock:
+    path = _locks() / "run.lock"
+    # The workers of one run share its name.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pytest.fail(f"another run of the integration tests holds {path}; wait for it to end")
+            time.sleep(1)  # the other worker may not have written yet
+            lock.seek(0)
+            if not run or lock.read() != run:
+                pytest.fail(f"another run of the integration tests holds {path}; wait for it to end")
+        else:
+            lock.truncate(0)
+            lock.write(run)
+            lock.flush()
         yield
 
 

@@ -114,8 +114,9 @@ def over_ssh(server: Server, second: Stack) -> Iterator[Stack]:
     assert (sorted(mine.iterdir()) if mine.is_dir() else None) == before
 
 
-def test_up_makes_every_container_and_signs_in_to_do_it(server: Server, over_ssh: Stack) -> None:
-    assert server.visits > 10
+def test_up_makes_what_is_missing_and_signs_in_to_do_it(server: Server, over_ssh: Stack) -> None:
+    # The command itself and the provider, each at least once; how often more depends on what was there before.
+    assert server.visits >= 2
     assert not_healthy(over_ssh.containers()) == []
     assert over_ssh.container("sonarr").status == "running"
 
