@@ -69,7 +69,7 @@ def test_a_violation_is_told_with_rule_resource_and_remedy() -> None:
     assert ("no-privileged-container", "sonarr-container") in {(one.rule, one.resource) for one in found.violations}
     shown = markdown.render("test", found)
     assert "Refused: no-privileged-container" in shown
-    assert "add the one capability or device that is needed, as an exception." in shown
+    assert "add the one capability or device that is needed." in shown
 
 
 def test_what_a_failing_program_says_is_shown() -> None:

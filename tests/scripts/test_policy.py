@@ -22,6 +22,7 @@ from components.settings import PLACEHOLDER
 from policies import config as pack
 from policies.rules import RULES
 from policies.rules.props import UNKNOWN
+from policies.rules.rule import Stack
 from scripts import declared, policy
 from scripts.console import UserError
 from scripts.paths import ROOT
