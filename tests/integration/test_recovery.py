@@ -15,11 +15,11 @@ from typing import Final
 
 import pytest
 
-from components.networks import TABLE
 from tests.integration.edge import ask
 from tests.integration.stacks import ROOT, Stack, not_healthy, service_of, succeeded, wait_for
 from tests.integration.test_storage import sh
 from tests.integration.test_up import fingerprint
+from tests.matrix import TABLE
 
 pytestmark = pytest.mark.integration
 

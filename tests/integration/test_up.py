@@ -9,9 +9,9 @@ from typing import Final
 import docker
 import pytest
 
-from components.networks import TABLE
 from tests.integration.conftest import git_status
 from tests.integration.stacks import Stack, not_healthy, service_of, succeeded
+from tests.matrix import TABLE
 
 pytestmark = pytest.mark.integration
 

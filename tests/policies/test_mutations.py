@@ -23,6 +23,7 @@ from policies.rules import RULES
 from policies.rules.containers import one_shot
 from policies.rules.props import Value
 from policies.rules.rule import Resource, Stack
+from tests import matrix
 from tests.components.stacks import CHOICES, build
 from tests.policies.platform import declared, stack_of
 
@@ -313,9 +314,9 @@ def fields(stack: Stack) -> Iterator[Mutant]:
 
 def rows(stack: Stack) -> Iterator[Mutant]:
     """Each row of the table without each of its members, with each service that is none, and not there at all."""
-    names = {row.name: f"nexus-test-{row.name}" for row in networks.TABLE}
+    names = {row.name: f"nexus-test-{row.name}" for row in matrix.TABLE}
     there = {one.name.removesuffix("-container"): one for one in stack.of("Container") if not one_shot(one.props)}
-    for row in networks.TABLE:
+    for row in matrix.TABLE:
         for name, one in there.items():
             without = _off(one, names[row.name])
             if name in row.members:
@@ -363,7 +364,7 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("read_only: not given", "vpn-container"): "has a writable root anyway, by a named exception",
     **{
         ("network_mode: default bridge", f"{name}-container"): "the provider takes it off again: it has its networks"
-        for name in sorted({member for row in networks.TABLE for member in row.members})
+        for name in sorted({member for row in matrix.TABLE for member in row.members})
     },
     ("keep_locally: off", EVERY): "whether an image stays on the host after `destroy`",
     ("tmpfs: not given", EVERY): "less room to write: the app fails, and its health check says so",
