@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import pulumi
 
 from components.names import physical
+from components.networks import APPS, SOCKET_GUARD, TUNNEL, OwnNetworks
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -54,6 +55,8 @@ PEER_ADDRESS: Final = "10.13.13.1"
 """The embedded peer's address inside the tunnel."""
 CLIENT_ADDRESS: Final = "10.13.13.2"
 PEER_HEALTH_PORT: Final = 9998
+PEER_ON_TUNNEL: Final = TUNNEL.at(10)
+"""gluetun wants its endpoint's address, not a name."""
 
 _PEER_PRIVILEGES: Final = Privileges(
     why="a WireGuard server makes a tunnel interface, routes and its own firewall",
@@ -87,6 +90,7 @@ def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | N
             user=ROOT,
             memory=64,
             cpus=1.0,
+            network=OwnNetworks(PEER_ON_TUNNEL),
             entrypoint=("/bin/sh", f"{CONFIG}/peer.sh"),
             env={
                 "ADDRESS": PEER_ADDRESS,
@@ -124,6 +128,7 @@ def vpn(
             # more while they are renewed each day.
             memory=256 if isinstance(site.settings.vpn, EmbeddedVpn) else 512,
             cpus=1.0,
+            network=OwnNetworks(TUNNEL, APPS),
             env={
                 **env,
                 # Opens the downloader's page on the interface of the default route. From the container's own networks
@@ -148,7 +153,7 @@ def vpn(
 
 def _last_rules(site: Site) -> str:
     """The rules that gluetun sets when its own are there: each goes to the top of its chain, and only drops."""
-    apps, tunnel = (site.networks.subnets[name] for name in ("apps", "tunnel"))
+    apps, tunnel = site.networks.subnet(APPS), site.networks.subnet(TUNNEL)
     return "\n".join(
         (
             "# gluetun lets an established connection go on, by the default route where tun0 is set down but not",
@@ -177,7 +182,7 @@ def _provider(
                 "VPN_SERVICE_PROVIDER": "custom",
                 "VPN_TYPE": "wireguard",
                 "WIREGUARD_ADDRESSES": f"{CLIENT_ADDRESS}/32",
-                "WIREGUARD_ENDPOINT_IP": str(site.networks.address("vpn-peer", "tunnel")),
+                "WIREGUARD_ENDPOINT_IP": str(site.networks.address(PEER_ON_TUNNEL)),
                 "WIREGUARD_ENDPOINT_PORT": str(PEER_PORT),
                 "WIREGUARD_MTU": "1320",
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
@@ -254,15 +259,16 @@ def qbittorrent(
     storage: Storage,
     secrets: SecretBundle,
     through: Service,
+    proxy: str,
     tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password."""
+    """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password and the
+    reverse proxy at the address `proxy`."""
     apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
     # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
-    proxy = str(site.networks.address("traefik", "apps"))
     conf = secrets.qbittorrent_hash.apply(
         lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy)
     )
@@ -312,6 +318,7 @@ def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None
             user=NOBODY,
             memory=32,
             cpus=0.1,
+            network=OwnNetworks(SOCKET_GUARD),
             entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
             env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
             config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()},

@@ -13,7 +13,7 @@ import pulumi
 import yaml
 
 from components.errors import PlatformError
-from components.networks import may_talk
+from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
 from components.secrets import SecretBundle
 from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
@@ -22,6 +22,9 @@ from components.settings import Edge as EdgeSettings
 NAME: Final = "traefik"
 HTTP: Final = 8080
 HTTPS: Final = 8443
+ON_APPS: Final = APPS.at(250)
+"""What the apps believe X-Forwarded-For from."""
+NETWORKS: Final = OwnNetworks(EDGE, ON_APPS, SCRAPE_TRAEFIK, DASHBOARDS)
 STATUS: Final = 8082
 """Ping and metrics: not published, and nothing that every service on Traefik's networks may not read."""
 
@@ -77,7 +80,7 @@ def static_configuration(settings: EdgeSettings) -> str:
 def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: bool = True) -> str:
     """One router and one backend for each service with a web page. Without a `certificate` Traefik makes one itself.
 
-    Raises PlatformError where the network table keeps Traefik from one of them, or two of them ask for one name.
+    Raises PlatformError where one of them is on no network of Traefik's, or two of them ask for one name.
     """
     routers: dict[str, object] = {}
     backends: dict[str, object] = {}
@@ -86,9 +89,10 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         web = service.args.web
         if web is None:
             continue
-        if not may_talk(NAME, service.address):
+        if not NETWORKS.reach(service.networks):
             raise PlatformError(
-                f"components/networks.py: {service.name} has a web page but shares no network with {NAME}"
+                f"{service.name} has a web page but shares no network with {NAME}: add one of "
+                f"{NETWORKS.names} to its `network=OwnNetworks(…)`"
             )
         if (other := served.setdefault(web.host, service.name)) != service.name:
             raise PlatformError(
@@ -164,6 +168,7 @@ def edge(
             user=NOBODY,
             memory=256,
             cpus=1.0,
+            network=NETWORKS,
             entrypoint=("traefik",),
             command=(config_file,),
             config={

@@ -14,9 +14,10 @@ import yaml
 
 from components import edge
 from components.errors import PlatformError
+from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
 from components.service import Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
-from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, add_to_table, build, built, declare
+from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 
 SIGN_IN = {
     "jellyfin": False,
@@ -37,18 +38,22 @@ BACKENDS = {
     "grafana": "http://grafana:3000",
 }
 
+GOOD_NETWORK = OwnNetworks(APPS)
+
 RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
     "jellyfin": "Host(`jellyfin.localhost`) && !PathRegexp(`(?i)^(/emby|/mediabrowser)?(/metrics|/health)`)",
     "grafana": "Host(`grafana.localhost`) && !PathRegexp(`(?i)^(/metrics)`)",
 }
 
 
-def routes(*webs: tuple[str, Web | None], settings: Edge | None = None) -> dict[str, dict[str, dict[str, object]]]:
-    """The dynamic configuration, parsed, for services with these pages."""
+def routes(
+    *webs: tuple[str, Web | None], settings: Edge | None = None, network: OwnNetworks = GOOD_NETWORK
+) -> dict[str, dict[str, dict[str, object]]]:
+    """The dynamic configuration, parsed, for services with these pages on these networks."""
     made: list[str] = []
 
     def program(site: Site) -> None:
-        services = [Service(name, dataclasses.replace(GOOD, web=web), site) for name, web in webs]
+        services = [Service(name, dataclasses.replace(GOOD, web=web, network=network), site) for name, web in webs]
         made.append(edge.routes(settings or Edge(), services))
 
     declare(program)
@@ -79,20 +84,22 @@ class TestRoutes:
         made = routes(("sonarr", None), ("radarr", page()))
         assert made["http"]["routers"].keys() == made["http"]["services"].keys() == {"radarr"}
 
-    def test_a_new_service_needs_its_name_in_the_table_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "apps")
-        assert routes(("newcomer", page()))["http"]["routers"].keys() == {"newcomer"}
+    def test_a_new_service_is_served_on_a_network_of_the_edges(self) -> None:
+        made = routes(("newcomer", page()), network=OwnNetworks(APPS))
+        assert made["http"]["routers"].keys() == {"newcomer"}
 
-    def test_a_service_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
-            routes(("newcomer", page()))
+    @pytest.mark.parametrize(
+        "network", [OwnNetworks(DATA, EGRESS), OwnNetworks(DATA, APPS.connects())], ids=lambda one: one.names
+    )
+    def test_a_service_out_of_reach_is_refused(self, network: OwnNetworks) -> None:
+        with pytest.raises(
+            PlatformError,
+            match=r"newcomer has a web page but shares no network with traefik: add one of edge, apps, .* to its",
+        ):
+            routes(("newcomer", page()), network=network)
 
-    def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        add_to_table(monkeypatch, "newcomer", "data")
-        assert routes(("newcomer", None))["http"]["routers"] == {}
+    def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(self) -> None:
+        assert routes(("newcomer", None), network=OwnNetworks(DATA))["http"]["routers"] == {}
 
     @pytest.mark.parametrize("own", [True, False])
     def test_the_edge_signs_in_where_the_app_does_not(self, own: bool) -> None:
@@ -158,7 +165,7 @@ class TestRoutes:
 
     def test_a_rider_of_what_is_out_of_reach_is_refused(self) -> None:
         def program(site: Site) -> None:
-            carrier = Service("vpn-peer", GOOD, site)
+            carrier = Service("vpn-peer", dataclasses.replace(GOOD, network=OwnNetworks(TUNNEL)), site)
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             edge.routes(Edge(), [Service("rider", args, site)])
 

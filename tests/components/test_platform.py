@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import ipaddress
 import json
@@ -15,7 +17,7 @@ from unittest import mock
 import pulumi
 import pytest
 
-from components import host, images, networks
+from components import host, images, networks, platform
 from components.settings import SettingsError
 from tests.components.recorder import UNKNOWN, Recorder, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice, build, built, every
@@ -200,11 +202,13 @@ class TestMain:
         ):
             build(CHOICES["dev"])
 
-    def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        table = tuple(row for row in networks.TABLE if row.name != "socket-cadvisor")
-        monkeypatch.setattr(networks, "TABLE", table)
+    def test_a_network_that_no_pool_has_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        table = (dataclasses.replace(networks.APPS, slot=16),)
+        monkeypatch.setattr(platform, "Networks", functools.partial(networks.Networks, table=table))
         message, _ = self.refused(CHOICES["dev"])
-        assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
+        assert message.startswith(
+            "components/networks.py: the network apps has slot=16, and nexus:networks.pool, 172."
+        )
 
     def test_a_defect_shows_where_it_is(self) -> None:
         with (

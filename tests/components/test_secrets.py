@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.arr import APPS, Arr
+from components.arr import ARRS, Arr
 from components.secrets import ADMIN_USER, qbittorrent_pbkdf2, wireguard_public_key
 from tests.components.recorder import Recorder, bcrypt, generated
 from tests.components.stacks import CHOICES, built
@@ -114,7 +114,7 @@ class TestDelivery:
         assert f"WebUI\\Username={ADMIN_USER}\n" in configuration
         assert "$" not in configuration, "a placeholder was left"
 
-    @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
+    @pytest.mark.parametrize("app", ARRS, ids=lambda app: app.name)
     def test_api_keys_are_as_the_apps_make_them(self, app: Arr) -> None:
         assert re.fullmatch("[0-9a-f]{32}", secret_files(built("dev"))[f"{app.name}:api_key"])
 
