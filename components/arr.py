@@ -9,7 +9,7 @@ import pulumi
 
 from components.networks import APPS, EGRESS, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import SECRETS, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
+from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
 from components.storage import Storage
 
 
@@ -71,7 +71,7 @@ def arr(
                 f"{prefix}__SERVER__PORT": str(app.port),
                 f"{prefix}__UPDATE__AUTOMATICALLY": "False",
             },
-            secrets={"api_key": secrets.api_keys[app.name]},
+            secrets={"api_key": secrets.hexadecimal(f"{app.name}-api-key")},
             mounts=(
                 storage.volume(app.name, "config", "/config"),
                 *((storage.data(),) if app.media else ()),
@@ -82,7 +82,7 @@ def arr(
                 test=("CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{app.port}/ping"),
                 start_period=60,
             ),
-            web=Web(host=app.name, port=app.port, own_sign_in=False),
+            web=Web(host=app.name, port=app.port, sign_in=EdgeSignIn()),
             probe=Probe(port=app.port, path="/ping"),
             after=(tree,) if app.media else (),
             stop_grace=60,

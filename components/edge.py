@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, assert_never
 
 import pulumi
 import yaml
@@ -15,7 +15,21 @@ import yaml
 from components.errors import PlatformError
 from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
+from components.service import (
+    CONFIG,
+    NOBODY,
+    SECRETS,
+    EdgeSignIn,
+    HealthCheck,
+    Metrics,
+    OwnSignIn,
+    Port,
+    Service,
+    ServiceArgs,
+    SignIn,
+    Site,
+    Web,
+)
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
 from components.settings import Edge as EdgeSettings
 
@@ -101,7 +115,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         routers[service.name] = {
             "rule": _rule(settings, web),
             "entryPoints": ["websecure"],
-            "middlewares": ["headers"] if web.own_sign_in else ["headers", "sign-in"],
+            "middlewares": ["headers", *_sign_in(web.sign_in)],
             "service": service.name,
         }
         backends[service.name] = {"loadBalancer": {"servers": [{"url": f"http://{service.address}:{web.port}"}]}}
@@ -126,6 +140,17 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         },
         sort_keys=True,
     )
+
+
+def _sign_in(chosen: SignIn) -> tuple[str, ...]:
+    """The middlewares that ask a visitor who he is."""
+    match chosen:
+        case EdgeSignIn():
+            return ("sign-in",)
+        case OwnSignIn():
+            return ()
+        case unknown:
+            assert_never(unknown)
 
 
 def _rule(settings: EdgeSettings, web: Web) -> str:

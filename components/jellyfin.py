@@ -7,7 +7,7 @@ from typing import Final
 import pulumi
 
 from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
-from components.service import CONFIG, HealthCheck, Metrics, Service, ServiceArgs, Site, User, Web
+from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, Site, User, Web
 from components.settings import NoGpu
 from components.storage import Storage
 
@@ -86,7 +86,7 @@ def jellyfin(
             web=Web(
                 host="jellyfin",
                 port=PORT,
-                own_sign_in=True,
+                sign_in=OwnSignIn(),
                 hidden_paths=("/metrics", "/health"),
                 prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
             ),

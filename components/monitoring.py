@@ -39,6 +39,7 @@ from components.service import (
     SECRETS,
     HealthCheck,
     Metrics,
+    OwnSignIn,
     Privileges,
     Service,
     ServiceArgs,
@@ -179,7 +180,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 *((BindMount(source=str(layers), target=str(layers)),) if (layers := engine.layers) else ()),
             ),
             health=_answers(8080, "/healthz"),
-            metrics=Metrics(port=8080),
+            metrics=Metrics(port=8080, of_containers=True),
             after=(proxy.container,),
         ),
         site,
@@ -333,7 +334,7 @@ def grafana(
             secrets={"admin_password": secrets.admin_password},
             mounts=(storage.volume("grafana", "data", "/var/lib/grafana"),),
             health=_answers(3000, "/api/health"),
-            web=Web(host="grafana", port=3000, own_sign_in=True, hidden_paths=("/metrics",)),
+            web=Web(host="grafana", port=3000, sign_in=OwnSignIn(), hidden_paths=("/metrics",)),
             metrics=Metrics(port=3000),
             stop_grace=30,
         ),
@@ -343,8 +344,7 @@ def grafana(
 
 
 def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
-    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
-    id.
+    """Prometheus's configuration for these services; `names` are those of containers that no metric names, by id.
 
     Raises PlatformError where one of them is on no network of Prometheus, or of the blackbox exporter.
     """
@@ -366,7 +366,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
                 {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
             ],
         }
-        if service.name == CADVISOR and names:
+        if metrics.of_containers and names:
             job["metric_relabel_configs"] = [
                 {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
                 for identity, name in sorted(names.items())

@@ -34,7 +34,7 @@ class Platform(pulumi.ComponentResource):
             networks=Networks(settings.networks.pool, child),
         )
         storage = Storage(settings.storage, child)
-        secrets = SecretBundle([app.name for app in ARRS], child)
+        secrets = SecretBundle(child)
         tree = one_shot(
             "data",
             site,
@@ -48,8 +48,9 @@ class Platform(pulumi.ComponentResource):
         proxy = str(site.networks.address(edge.ON_APPS))
         media = jellyfin(site, storage, proxy, tree, child)
         arrs = [arr(app, site, storage, secrets, tree, child) for app in ARRS]
-        peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
-        vpn = downloads.vpn(site, secrets, given, peer, child)
+        keys = downloads.vpn_keys(secrets)
+        peer = downloads.vpn_peer(site, keys, child) if isinstance(settings.vpn, EmbeddedVpn) else None
+        vpn = downloads.vpn(site, keys, given, peer, child)
         downloader = downloads.qbittorrent(site, storage, secrets, vpn, proxy, tree, child)
         guard_proxy = monitoring.socket_proxy(
             site, engine, downloads.GUARD, downloads.guard_calls(), SOCKET_GUARD, child

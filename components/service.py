@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import pulumi
 import pulumi_docker as docker
@@ -167,13 +167,26 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EdgeSignIn:
+    """The edge asks for a name and password before anything reaches the app."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSignIn:
+    """The app asks for a name and password itself; the edge lets everybody through to it."""
+
+
+SignIn: TypeAlias = EdgeSignIn | OwnSignIn
+"""Who asks a visitor for a name and password. Every page has one of these: there is none without."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Web:
     """A web page that the edge serves at <host>.<domain>."""
 
     host: str
     port: int
-    own_sign_in: bool
-    """Whether the app asks for a name and password itself; where it does not, the edge does."""
+    sign_in: SignIn
     hidden_paths: tuple[str, ...] = ()
     """Paths that the edge refuses with all below them, in any case, since the app serves them to anyone."""
     prefixes: tuple[str, ...] = ()
@@ -196,6 +209,8 @@ class Metrics:
 
     port: int
     path: str = "/metrics"
+    of_containers: bool = False
+    """Whether it measures containers, which it may know by their ids alone: the collector then names them."""
 
     def __post_init__(self) -> None:
         _refuse("Metrics", _address_problems(self.port, self.path))

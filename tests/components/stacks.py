@@ -12,7 +12,7 @@ from unittest import mock
 
 import yaml
 
-from components import host, reach, secrets
+from components import downloads, host, reach
 from components.images import PINS
 from components.networks import APPS, EGRESS, Networks, OwnNetworks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
@@ -158,13 +158,13 @@ def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Reco
         mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
-        mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
+        mock.patch.object(downloads, "qbittorrent_pbkdf2", _hash_once),
     ):
         return run(lambda: runpy.run_path(str(ROOT / "__main__.py")), stack=stack, preview=preview)
 
 
 _read_gid = host.socket_gid
-_hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
+_hash_once = functools.cache(downloads.qbittorrent_pbkdf2)
 
 
 def _socket_gid(settings: Settings, engine: host.Engine) -> int:

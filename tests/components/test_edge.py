@@ -15,7 +15,7 @@ import yaml
 from components import edge
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
-from components.service import Service, SharesNetworkOf, Site, Web
+from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 
@@ -63,7 +63,7 @@ def routes(
 
 def page(host: str = "newcomer", *, own: bool = True, hidden: Sequence[str] = ()) -> Web:
     """A web page."""
-    return Web(host=host, port=1234, own_sign_in=own, hidden_paths=tuple(hidden))
+    return Web(host=host, port=1234, sign_in=OwnSignIn() if own else EdgeSignIn(), hidden_paths=tuple(hidden))
 
 
 class TestRoutes:

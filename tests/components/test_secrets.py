@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from components.arr import ARRS, Arr
-from components.secrets import ADMIN_USER, qbittorrent_pbkdf2, wireguard_public_key
-from tests.components.recorder import Recorder, bcrypt, generated
+from components.downloads import qbittorrent_pbkdf2
+from components.errors import PlatformError
+from components.secrets import ADMIN_USER, SecretBundle, wireguard_public_key
+from tests.components.recorder import Recorder, bcrypt, generated, run
 from tests.components.stacks import CHOICES, built
 
 
@@ -45,6 +47,30 @@ class TestWireGuardPublicKey:
     def test_a_key_of_another_length_is_refused(self, private: str) -> None:
         with pytest.raises(ValueError):
             wireguard_public_key(private)
+
+
+class TestBundle:
+    """A secret is declared by whoever it belongs to."""
+
+    def test_one_of_its_own(self) -> None:
+        stack = run(lambda: SecretBundle().password("newcomer-database", 32))
+        made = stack.of("RandomPassword")["newcomer-database"]
+        assert made.inputs == {"length": 32, "special": False}
+        assert (made.protect, made.parent) == (True, "secrets")
+
+    def test_one_name_for_two(self) -> None:
+        def program() -> None:
+            bundle = SecretBundle()
+            bundle.hexadecimal("newcomer-key")
+            bundle.base64("newcomer-key")
+
+        with pytest.raises(PlatformError, match=r"^the generated secret newcomer-key is asked for twice"):
+            run(program)
+
+    @pytest.mark.parametrize("length", [0, 33])
+    def test_more_bytes_than_there_are(self, length: int) -> None:
+        with pytest.raises(PlatformError, match=f"^the generated secret newcomer-key: {length} bytes; 1 to 32"):
+            run(lambda: SecretBundle().raw("newcomer-key", length))
 
 
 class TestQbittorrentPassword:

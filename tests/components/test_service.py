@@ -25,6 +25,7 @@ from components.errors import PlatformError
 from components.service import (
     HealthCheck,
     Metrics,
+    OwnSignIn,
     Port,
     Privileges,
     Probe,
@@ -724,10 +725,10 @@ WRONG: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "no timeout": (lambda: HealthCheck(test=("CMD", "a"), timeout=0), "timeout is 0"),
     "no retries": (lambda: HealthCheck(test=("CMD", "a"), retries=0), "retries is 0"),
     "a start before the start": (lambda: HealthCheck(test=("CMD", "a"), start_period=-1), "start_period is -1"),
-    "a page at no label": (lambda: Web(host="a.b", port=1, own_sign_in=True), "host is 'a.b'"),
-    "a page on no port": (lambda: Web(host="a", port=0, own_sign_in=True), "port is 0"),
+    "a page at no label": (lambda: Web(host="a.b", port=1, sign_in=OwnSignIn()), "host is 'a.b'"),
+    "a page on no port": (lambda: Web(host="a", port=0, sign_in=OwnSignIn()), "port is 0"),
     "a hidden path that is none": (
-        lambda: Web(host="a", port=1, own_sign_in=True, hidden_paths=("metrics",)),
+        lambda: Web(host="a", port=1, sign_in=OwnSignIn(), hidden_paths=("metrics",)),
         "hidden_paths has 'metrics'",
     ),
     "metrics on no port": (lambda: Metrics(port=65536), "port is 65536"),
