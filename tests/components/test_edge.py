@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components import edge
+from components.arr import ARRS
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
 from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Site, Web
@@ -21,9 +22,7 @@ from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, buil
 
 SIGN_IN = {
     "jellyfin": False,
-    "sonarr": True,
-    "radarr": True,
-    "prowlarr": True,
+    **{app.name: True for app in ARRS},
     "qbittorrent": False,
     "grafana": False,
 }
@@ -31,9 +30,7 @@ SIGN_IN = {
 
 BACKENDS = {
     "jellyfin": "http://jellyfin:8096",
-    "sonarr": "http://sonarr:8989",
-    "radarr": "http://radarr:7878",
-    "prowlarr": "http://prowlarr:9696",
+    **{app.name: f"http://{app.name}:{app.port}" for app in ARRS},
     "qbittorrent": "http://vpn:8080",  # it has no network but the VPN container's
     "grafana": "http://grafana:3000",
 }

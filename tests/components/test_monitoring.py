@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components import monitoring
+from components.arr import ARRS
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
 from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
@@ -27,9 +28,7 @@ SCRAPED = {
     "traefik": "traefik:8082",
 }
 PROBED = {
-    "sonarr": "http://sonarr:8989/ping",
-    "radarr": "http://radarr:7878/ping",
-    "prowlarr": "http://prowlarr:9696/ping",
+    **{app.name: f"http://{app.name}:{app.port}/ping" for app in ARRS},
     "qbittorrent": "http://vpn:8080/",
 }
 UNWATCHED = {

@@ -18,6 +18,7 @@ import pulumi
 import pytest
 
 from components import host, images, networks, platform
+from components.arr import ARRS
 from components.settings import SettingsError
 from tests.components.recorder import UNKNOWN, Recorder, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice, build, built, every
@@ -25,9 +26,7 @@ from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice,
 APPS: Final = {
     "traefik",
     "jellyfin",
-    "sonarr",
-    "radarr",
-    "prowlarr",
+    *(app.name for app in ARRS),
     "vpn",
     "qbittorrent",
     "prometheus",
@@ -46,9 +45,7 @@ APPS: Final = {
 KEPT: Final = {
     "volume-data",
     "volume-jellyfin-config",
-    "volume-sonarr-config",
-    "volume-radarr-config",
-    "volume-prowlarr-config",
+    *(f"volume-{app.name}-config" for app in ARRS),
     "volume-qbittorrent-config",
     "volume-prometheus-data",
     "volume-alertmanager-data",
@@ -87,7 +84,7 @@ class TestEveryChoice:
         assert exports["admin-user"].value == "admin"
         urls = exports["urls"].value
         assert isinstance(urls, dict)
-        assert urls.keys() == {"jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent", "grafana"}
+        assert urls.keys() == {"jellyfin", *(app.name for app in ARRS), "qbittorrent", "grafana"}
         assert all(str(url).startswith(f"https://{name}.") for name, url in urls.items())
 
     @pytest.mark.parametrize("choice", CHOICES)
@@ -408,7 +405,13 @@ class TestVpn:
 
 
 class TestArr:
-    @pytest.mark.parametrize("app", ["sonarr", "radarr", "prowlarr"])
+    def test_those_of_today_keep_their_ports(self) -> None:
+        """Bookmarks and the apps' own settings have them; a newcomer is beside them."""
+        today = {"sonarr": 8989, "radarr": 7878, "prowlarr": 9696}
+        assert today.items() <= {app.name: app.port for app in ARRS}.items()
+        assert len({app.name for app in ARRS}) == len(ARRS)
+
+    @pytest.mark.parametrize("app", [app.name for app in ARRS])
     @pytest.mark.parametrize(("key", "starts"), [("0a1b", True), ("", False), (None, False)])
     def test_an_app_starts_with_its_key_or_not_at_all(
         self, app: str, key: str | None, starts: bool, tmp_path: Path
@@ -456,7 +459,7 @@ class TestData:
         made = script.partition("for folder in ")[2].partition(";")[0].split()
         assert {"media", "media/movies", "media/tv", "torrents"} <= set(made)
         assert all(str(Path(folder).parent) in {".", *made[: made.index(folder)]} for folder in made)
-        for name in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent"):
+        for name in ("jellyfin", *(app.name for app in ARRS), "qbittorrent"):
             assert stack.service(name).text("user") == owner
 
     def test_the_time_zone_is_every_containers(self) -> None:

@@ -106,7 +106,7 @@ def in_base64(name: str) -> str:
 
 
 DELIVERED = {
-    **{f"{app}:api_key": digest(f"{app}-api-key", 16).hex() for app in ("sonarr", "radarr", "prowlarr")},
+    **{f"{app}:api_key": digest(f"{app}-api-key", 16).hex() for app in (app.name for app in ARRS)},
     "grafana:admin_password": generated("admin-password", 24),
     "traefik:users": f"{ADMIN_USER}:{bcrypt('admin-password')}",
     "vpn:control_role": json.dumps({"auth": "apikey", "apikey": digest("vpn-control-key", 16).hex()}),
