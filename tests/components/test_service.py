@@ -21,6 +21,7 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
+from components.arr import ARRS
 from components.errors import PlatformError
 from components.service import (
     HealthCheck,
@@ -359,7 +360,9 @@ SERVICES: Final = {
     ),
     "does not write to the data tree": Promise(
         deviation=data_tree,
-        exceptions=frozenset({("sonarr", "writable"), ("radarr", "writable"), ("qbittorrent", "writable")}),
+        exceptions=frozenset(
+            (name, "writable") for name in ("qbittorrent", *(app.name for app in ARRS if app.media))
+        ),
     ),
     "does not write where its files are delivered": Promise(deviation=delivered),
     "bounds what it keeps in memory": Promise(deviation=sized_tmpfs),
