@@ -1,4 +1,4 @@
-"""The *arr apps: rows of one table. Another one is one row here, one pin in images.py and its name in networks.py."""
+"""The *arr apps: rows of one table. Another one is one row here and one pin in images.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Final
 
 import pulumi
 
+from components.networks import APPS, EGRESS, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import SECRETS, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
+from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
 from components.storage import Storage
 
 
@@ -22,7 +23,7 @@ class Arr:
     memory: int = 768
 
 
-APPS: Final = (
+ARRS: Final = (
     Arr(name="sonarr", port=8989, media=True),
     Arr(name="radarr", port=7878, media=True),
     Arr(name="prowlarr", port=9696, media=False, memory=512),
@@ -37,7 +38,7 @@ def arr(
     tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """The app on `apps` and `egress`, on a rootless image. The edge signs users in, so the app's own pages ask for
+    """The app, on a rootless image. The edge signs users in, so the app's own pages ask for
     nothing (`External`). Its API asks for the key, which was generated before the first start; but one of those pages
     (/initialize.json) hands the key out, so whoever is on `apps` can use the API as well."""
     prefix = app.name.upper()
@@ -49,6 +50,7 @@ def arr(
             user=User(uid=apps.uid, gid=apps.gid),
             memory=app.memory,
             cpus=1.0,
+            network=OwnNetworks(APPS, EGRESS),
             # The app takes its key from the environment only. Read from the file by a shell, it is in that
             # process's environment and nowhere that the engine shows.
             entrypoint=(
@@ -69,7 +71,7 @@ def arr(
                 f"{prefix}__SERVER__PORT": str(app.port),
                 f"{prefix}__UPDATE__AUTOMATICALLY": "False",
             },
-            secrets={"api_key": secrets.api_keys[app.name]},
+            secrets={"api_key": secrets.hexadecimal(f"{app.name}-api-key")},
             mounts=(
                 storage.volume(app.name, "config", "/config"),
                 *((storage.data(),) if app.media else ()),
@@ -80,7 +82,7 @@ def arr(
                 test=("CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{app.port}/ping"),
                 start_period=60,
             ),
-            web=Web(host=app.name, port=app.port, own_sign_in=False),
+            web=Web(host=app.name, port=app.port, sign_in=EdgeSignIn()),
             probe=Probe(port=app.port, path="/ping"),
             after=(tree,) if app.media else (),
             stop_grace=60,

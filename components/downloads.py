@@ -6,7 +6,10 @@ container's firewall drops what is not tunnel traffic. Either alone must stop a 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Final, assert_never
@@ -14,13 +17,15 @@ from typing import Final, assert_never
 import pulumi
 
 from components.names import physical
-from components.secrets import ADMIN_USER, SecretBundle
+from components.networks import APPS, SOCKET_GUARD, TUNNEL, OwnNetworks
+from components.secrets import ADMIN_USER, SecretBundle, WireGuardKeys
 from components.service import (
     CONFIG,
     NOBODY,
     ROOT,
     SECRETS,
     HealthCheck,
+    OwnSignIn,
     Privileges,
     Probe,
     Service,
@@ -54,6 +59,11 @@ PEER_ADDRESS: Final = "10.13.13.1"
 """The embedded peer's address inside the tunnel."""
 CLIENT_ADDRESS: Final = "10.13.13.2"
 PEER_HEALTH_PORT: Final = 9998
+PEER_ON_TUNNEL: Final = TUNNEL.at(10)
+"""gluetun wants its endpoint's address, not a name."""
+
+PBKDF2_ITERATIONS: Final = 100_000
+"""qBittorrent's own number (src/base/utils/password.cpp)."""
 
 _PEER_PRIVILEGES: Final = Privileges(
     why="a WireGuard server makes a tunnel interface, routes and its own firewall",
@@ -78,7 +88,27 @@ def _vpn_privileges(chosen: Vpn) -> Privileges:
     return Privileges(why=why, capabilities=tuple(sorted(capabilities)), writable_root=True, tun=True)
 
 
-def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None) -> Service:
+@dataclass(frozen=True, kw_only=True)
+class VpnKeys:
+    """The generated secrets of the VPN container and its embedded peer."""
+
+    control: pulumi.Output[str]
+    client: WireGuardKeys
+    peer: WireGuardKeys
+    preshared: pulumi.Output[str]
+
+
+def vpn_keys(secrets: SecretBundle) -> VpnKeys:
+    """Those keys. Made for every provider, so that a stack which goes to another and back has them still."""
+    return VpnKeys(
+        control=secrets.hexadecimal("vpn-control-key"),
+        client=secrets.wireguard("vpn-client-key"),
+        peer=secrets.wireguard("vpn-peer-key"),
+        preshared=secrets.base64("vpn-preshared-key"),
+    )
+
+
+def vpn_peer(site: Site, keys: VpnKeys, opts: pulumi.ResourceOptions | None = None) -> Service:
     """The WireGuard server that plays the provider in dev. It needs no account and hides nothing."""
     return Service(
         "vpn-peer",
@@ -87,15 +117,16 @@ def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | N
             user=ROOT,
             memory=64,
             cpus=1.0,
+            network=OwnNetworks(PEER_ON_TUNNEL),
             entrypoint=("/bin/sh", f"{CONFIG}/peer.sh"),
             env={
                 "ADDRESS": PEER_ADDRESS,
                 "CLIENT": CLIENT_ADDRESS,
-                "CLIENT_PUBLIC_KEY": pulumi.Output.unsecret(secrets.vpn_client.public),
+                "CLIENT_PUBLIC_KEY": pulumi.Output.unsecret(keys.client.public),
                 "PORT": str(PEER_PORT),
             },
             config={"peer.sh": (TEMPLATES / "vpn" / "peer.sh").read_text()},
-            secrets={"private_key": secrets.vpn_peer.private, "preshared_key": secrets.vpn_preshared_key},
+            secrets={"private_key": keys.peer.private, "preshared_key": keys.preshared},
             tmpfs={"/run": "size=1m,mode=0755"},  # wireguard-go's control socket, iptables' lock
             privileges=_PEER_PRIVILEGES,
             health=HealthCheck(test=("CMD-SHELL", "wg show wg0 >/dev/null && ip -4 addr show wg0 | grep -q inet")),
@@ -107,14 +138,14 @@ def vpn_peer(site: Site, secrets: SecretBundle, opts: pulumi.ResourceOptions | N
 
 def vpn(
     site: Site,
-    secrets: SecretBundle,
+    keys: VpnKeys,
     given: Secrets,
     peer: Service | None,
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """gluetun on `tunnel` and `apps`: the way out of whatever shares its namespace, and a firewall around it."""
-    env, files = _provider(site, secrets, given)
-    control = secrets.vpn_control_key.apply(lambda key: json.dumps({"auth": "apikey", "apikey": key}))
+    env, files = _provider(site, keys, given)
+    control = keys.control.apply(lambda key: json.dumps({"auth": "apikey", "apikey": key}))
     return Service(
         "vpn",
         ServiceArgs(
@@ -124,6 +155,7 @@ def vpn(
             # more while they are renewed each day.
             memory=256 if isinstance(site.settings.vpn, EmbeddedVpn) else 512,
             cpus=1.0,
+            network=OwnNetworks(TUNNEL, APPS),
             env={
                 **env,
                 # Opens the downloader's page on the interface of the default route. From the container's own networks
@@ -148,7 +180,7 @@ def vpn(
 
 def _last_rules(site: Site) -> str:
     """The rules that gluetun sets when its own are there: each goes to the top of its chain, and only drops."""
-    apps, tunnel = (site.networks.subnets[name] for name in ("apps", "tunnel"))
+    apps, tunnel = site.networks.subnet(APPS), site.networks.subnet(TUNNEL)
     return "\n".join(
         (
             "# gluetun lets an established connection go on, by the default route where tun0 is set down but not",
@@ -168,7 +200,7 @@ def _last_rules(site: Site) -> str:
 
 
 def _provider(
-    site: Site, secrets: SecretBundle, given: Secrets
+    site: Site, keys: VpnKeys, given: Secrets
 ) -> tuple[dict[str, pulumi.Input[str]], dict[str, pulumi.Output[str]]]:
     """gluetun's environment and secret files for the chosen provider."""
     match site.settings.vpn:
@@ -177,18 +209,18 @@ def _provider(
                 "VPN_SERVICE_PROVIDER": "custom",
                 "VPN_TYPE": "wireguard",
                 "WIREGUARD_ADDRESSES": f"{CLIENT_ADDRESS}/32",
-                "WIREGUARD_ENDPOINT_IP": str(site.networks.address("vpn-peer", "tunnel")),
+                "WIREGUARD_ENDPOINT_IP": str(site.networks.address(PEER_ON_TUNNEL)),
                 "WIREGUARD_ENDPOINT_PORT": str(PEER_PORT),
                 "WIREGUARD_MTU": "1320",
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
-                "WIREGUARD_PUBLIC_KEY": pulumi.Output.unsecret(secrets.vpn_peer.public),
+                "WIREGUARD_PUBLIC_KEY": pulumi.Output.unsecret(keys.peer.public),
                 # The peer is the only thing in reach that is sure to answer: nothing here needs the internet.
                 **_health(f"{PEER_ADDRESS}:{PEER_HEALTH_PORT}"),
                 "DNS_SERVER": "off",
                 "DNS_ADDRESS": "1.1.1.1",  # through the tunnel, as everything else
                 "PUBLICIP_ENABLED": "off",
                 "UPDATER_PERIOD": "0",
-            }, _wireguard_files(secrets.vpn_client.private, secrets.vpn_preshared_key)
+            }, _wireguard_files(keys.client.private, keys.preshared)
         case WireGuardVpn() as chosen:
             env: dict[str, pulumi.Input[str]] = {
                 "VPN_SERVICE_PROVIDER": chosen.provider,
@@ -254,18 +286,19 @@ def qbittorrent(
     storage: Storage,
     secrets: SecretBundle,
     through: Service,
+    proxy: str,
     tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password."""
+    """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password and the
+    reverse proxy at the address `proxy`."""
     apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
     # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
-    proxy = str(site.networks.address("traefik", "apps"))
-    conf = secrets.qbittorrent_hash.apply(
-        lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy)
-    )
+    salt = secrets.raw("qbittorrent-salt", 16)
+    hashed = pulumi.Output.all(secrets.admin_password, salt).apply(lambda pair: qbittorrent_pbkdf2(*pair))
+    conf = hashed.apply(lambda password: template.substitute(user=ADMIN_USER, password=password, proxy=proxy))
     script = ("/bin/bash", f"{CONFIG}/downloader.sh")
     return Service(
         DOWNLOADER,
@@ -283,7 +316,7 @@ def qbittorrent(
             mounts=(storage.volume("qbittorrent", "config", "/config"), storage.data()),
             # Healthy only on the tunnel that is there.
             health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
-            web=Web(host="qbittorrent", port=WEBUI_PORT, own_sign_in=True),
+            web=Web(host="qbittorrent", port=WEBUI_PORT, sign_in=OwnSignIn()),
             probe=Probe(port=WEBUI_PORT, path="/"),
             after=(tree,),
             stop_grace=120,
@@ -291,6 +324,12 @@ def qbittorrent(
         site,
         opts,
     )
+
+
+def qbittorrent_pbkdf2(password: str, salt: bytes) -> str:
+    """A password as qBittorrent stores it: PBKDF2-HMAC-SHA512, 64 bytes, behind a salt of 16 bytes."""
+    key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PBKDF2_ITERATIONS, 64)
+    return f"@ByteArray({base64.b64encode(salt).decode()}:{base64.b64encode(key).decode()})"
 
 
 def guard_calls() -> dict[str, str]:
@@ -312,6 +351,7 @@ def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None
             user=NOBODY,
             memory=32,
             cpus=0.1,
+            network=OwnNetworks(SOCKET_GUARD),
             entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
             env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
             config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()},

@@ -7,21 +7,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, assert_never
 
 import pulumi
 import yaml
 
 from components.errors import PlatformError
-from components.networks import may_talk
+from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import CONFIG, NOBODY, SECRETS, HealthCheck, Metrics, Port, Service, ServiceArgs, Site, Web
+from components.service import (
+    CONFIG,
+    NOBODY,
+    SECRETS,
+    EdgeSignIn,
+    HealthCheck,
+    Metrics,
+    OwnSignIn,
+    Port,
+    Service,
+    ServiceArgs,
+    SignIn,
+    Site,
+    Web,
+)
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
 from components.settings import Edge as EdgeSettings
 
 NAME: Final = "traefik"
 HTTP: Final = 8080
 HTTPS: Final = 8443
+ON_APPS: Final = APPS.at(250)
+"""What the apps believe X-Forwarded-For from."""
+NETWORKS: Final = OwnNetworks(EDGE, ON_APPS, SCRAPE_TRAEFIK, DASHBOARDS)
 STATUS: Final = 8082
 """Ping and metrics: not published, and nothing that every service on Traefik's networks may not read."""
 
@@ -77,7 +94,7 @@ def static_configuration(settings: EdgeSettings) -> str:
 def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: bool = True) -> str:
     """One router and one backend for each service with a web page. Without a `certificate` Traefik makes one itself.
 
-    Raises PlatformError where the network table keeps Traefik from one of them, or two of them ask for one name.
+    Raises PlatformError where one of them is on no network of Traefik's, or two of them ask for one name.
     """
     routers: dict[str, object] = {}
     backends: dict[str, object] = {}
@@ -86,9 +103,10 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         web = service.args.web
         if web is None:
             continue
-        if not may_talk(NAME, service.address):
+        if not NETWORKS.reach(service.networks):
             raise PlatformError(
-                f"components/networks.py: {service.name} has a web page but shares no network with {NAME}"
+                f"{service.name} has a web page but shares no network with {NAME}: add one of "
+                f"{NETWORKS.names} to its `network=OwnNetworks(…)`"
             )
         if (other := served.setdefault(web.host, service.name)) != service.name:
             raise PlatformError(
@@ -97,7 +115,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         routers[service.name] = {
             "rule": _rule(settings, web),
             "entryPoints": ["websecure"],
-            "middlewares": ["headers"] if web.own_sign_in else ["headers", "sign-in"],
+            "middlewares": ["headers", *_sign_in(web.sign_in)],
             "service": service.name,
         }
         backends[service.name] = {"loadBalancer": {"servers": [{"url": f"http://{service.address}:{web.port}"}]}}
@@ -122,6 +140,17 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
         },
         sort_keys=True,
     )
+
+
+def _sign_in(chosen: SignIn) -> tuple[str, ...]:
+    """The middlewares that ask a visitor who he is."""
+    match chosen:
+        case EdgeSignIn():
+            return ("sign-in",)
+        case OwnSignIn():
+            return ()
+        case unknown:
+            assert_never(unknown)
 
 
 def _rule(settings: EdgeSettings, web: Web) -> str:
@@ -164,6 +193,7 @@ def edge(
             user=NOBODY,
             memory=256,
             cpus=1.0,
+            network=NETWORKS,
             entrypoint=("traefik",),
             command=(config_file,),
             config={

@@ -6,7 +6,8 @@ from typing import Final
 
 import pulumi
 
-from components.service import CONFIG, HealthCheck, Metrics, Service, ServiceArgs, Site, User, Web
+from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
+from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, Site, User, Web
 from components.settings import NoGpu
 from components.storage import Storage
 
@@ -38,13 +39,17 @@ _START: Final = (
 
 
 def jellyfin(
-    site: Site, storage: Storage, tree: pulumi.Input[pulumi.Resource], opts: pulumi.ResourceOptions | None = None
+    site: Site,
+    storage: Storage,
+    proxy: str,
+    tree: pulumi.Input[pulumi.Resource],
+    opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """Jellyfin on `apps`, `egress` (metadata) and `scrape-jellyfin`. It keeps its own sign-in: its apps for phones
+    """Jellyfin behind the reverse proxy at the address `proxy`. It keeps its own sign-in: its apps for phones
     and televisions cannot follow a redirect to another one. Media is read-only to it."""
     settings = site.settings.jellyfin
     apps = site.settings.apps
-    proxies = _PROXIES.format(address=site.networks.address("traefik", "apps"))
+    proxies = _PROXIES.format(address=proxy)
     return Service(
         "jellyfin",
         ServiceArgs(
@@ -53,6 +58,7 @@ def jellyfin(
             # The transcode directory is memory, and Docker counts it as the container's.
             memory=1536 + settings.transcode_mb,
             cpus=settings.cpus,
+            network=OwnNetworks(APPS, EGRESS, SCRAPE_JELLYFIN),
             entrypoint=("/bin/sh", "-c", _START.format(proxies=proxies)),
             env={
                 "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
@@ -80,7 +86,7 @@ def jellyfin(
             web=Web(
                 host="jellyfin",
                 port=PORT,
-                own_sign_in=True,
+                sign_in=OwnSignIn(),
                 hidden_paths=("/metrics", "/health"),
                 prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
             ),

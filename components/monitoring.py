@@ -18,7 +18,19 @@ from components import host
 from components.errors import PlatformError
 from components.host import Engine
 from components.names import physical
-from components.networks import may_talk
+from components.networks import (
+    ALERTS,
+    APPS,
+    DASHBOARDS,
+    EGRESS,
+    EXPORTERS,
+    MONITORING,
+    SCRAPE_JELLYFIN,
+    SCRAPE_TRAEFIK,
+    SOCKET_CADVISOR,
+    Network,
+    OwnNetworks,
+)
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import (
     CONFIG,
@@ -27,6 +39,7 @@ from components.service import (
     SECRETS,
     HealthCheck,
     Metrics,
+    OwnSignIn,
     Privileges,
     Service,
     ServiceArgs,
@@ -49,6 +62,16 @@ TEMPLATES: Final = Path(__file__).parent.parent / "config"
 GRAFANA: Final = User(uid=472, gid=0)
 
 BLACKBOX: Final = "blackbox-exporter"
+_BLACKBOX_LISTENS: Final = EXPORTERS.at(250)
+_BLACKBOX_NETWORKS: Final = OwnNetworks(APPS.connects(), _BLACKBOX_LISTENS)
+_PROMETHEUS_LISTENS: Final = MONITORING.at(250)
+_PROMETHEUS_NETWORKS: Final = OwnNetworks(
+    _PROMETHEUS_LISTENS,
+    EXPORTERS.connects(),
+    ALERTS.connects(),
+    SCRAPE_TRAEFIK.connects(),
+    SCRAPE_JELLYFIN.connects(),
+)
 CADVISOR_CALLS: Final = {
     "GET": r"(/v1\.[0-9]+)?/(_ping|version|info|containers/json|containers/[0-9a-f]{64}/json)",
     "HEAD": "/_ping",
@@ -75,6 +98,7 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
             user=NOBODY,
             memory=64,
             cpus=0.5,
+            network=OwnNetworks(EXPORTERS),
             command=("--collector.disable-defaults", *(f"--collector.{name}" for name in collectors)),
             mounts=(storage.data(read_only=True),),
             health=_answers(9100, "/"),
@@ -90,10 +114,11 @@ def socket_proxy(
     engine: Engine,
     consumer: str,
     calls: Mapping[str, str],
+    network: Network,
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """What mounts the Docker socket, read-only, for one consumer. `calls` has a regular expression for each HTTP
-    method that it hands on, which a path matches as a whole."""
+    """What mounts the Docker socket, read-only, for one consumer on a `network` of the two. `calls` has a regular
+    expression for each HTTP method that it hands on, which a path matches as a whole."""
     socket = host.socket_path(site.settings, engine)
     gid = host.socket_gid(site.settings, engine)
     return Service(
@@ -103,6 +128,7 @@ def socket_proxy(
             user=NOBODY,
             memory=32,
             cpus=0.5,
+            network=OwnNetworks(network),
             command=(
                 "-listenip=0.0.0.0",
                 f"-allowfrom={consumer}",
@@ -133,6 +159,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
             user=ROOT,
             memory=256,
             cpus=0.5,
+            network=OwnNetworks(SOCKET_CADVISOR, EXPORTERS),
             entrypoint=("/usr/bin/cadvisor",),
             command=(
                 "-logtostderr",
@@ -153,7 +180,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 *((BindMount(source=str(layers), target=str(layers)),) if (layers := engine.layers) else ()),
             ),
             health=_answers(8080, "/healthz"),
-            metrics=Metrics(port=8080),
+            metrics=Metrics(port=8080, of_containers=True),
             after=(proxy.container,),
         ),
         site,
@@ -164,7 +191,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
 def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Asks the apps that have no metrics of their own whether they answer. It asks for anybody who reaches it, and so
     it listens where Prometheus is and not where the apps are."""
-    address = str(site.networks.address(BLACKBOX, "exporters"))
+    address = str(site.networks.address(_BLACKBOX_LISTENS))
     modules = {
         "modules": {
             "http_2xx": {
@@ -181,6 +208,7 @@ def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) ->
             user=NOBODY,
             memory=64,
             cpus=0.5,
+            network=_BLACKBOX_NETWORKS,
             command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
             config={"blackbox.yml": yaml.safe_dump(modules)},
             health=_answers(9115, "/-/healthy", address),
@@ -205,6 +233,7 @@ def alertmanager(site: Site, storage: Storage, given: Secrets, opts: pulumi.Reso
             user=NOBODY,
             memory=96,
             cpus=0.5,
+            network=OwnNetworks(EGRESS, ALERTS),
             command=(
                 f"--config.file={CONFIG}/alertmanager.yml",
                 "--storage.path=/alertmanager",
@@ -280,6 +309,7 @@ def grafana(
             # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
             memory=768,
             cpus=1.0,
+            network=OwnNetworks(MONITORING, DASHBOARDS),
             env={
                 "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
                 "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
@@ -304,7 +334,7 @@ def grafana(
             secrets={"admin_password": secrets.admin_password},
             mounts=(storage.volume("grafana", "data", "/var/lib/grafana"),),
             health=_answers(3000, "/api/health"),
-            web=Web(host="grafana", port=3000, own_sign_in=True, hidden_paths=("/metrics",)),
+            web=Web(host="grafana", port=3000, sign_in=OwnSignIn(), hidden_paths=("/metrics",)),
             metrics=Metrics(port=3000),
             stop_grace=30,
         ),
@@ -314,10 +344,9 @@ def grafana(
 
 
 def prometheus_configuration(services: Sequence[Service], names: Mapping[str, str] | None = None) -> str:
-    """Prometheus's configuration for these services; `names` are those of containers that cAdvisor does not name, by
-    id.
+    """Prometheus's configuration for these services; `names` are those of containers that no metric names, by id.
 
-    Raises PlatformError where the network table keeps Prometheus, or the blackbox exporter, from one of them.
+    Raises PlatformError where one of them is on no network of Prometheus, or of the blackbox exporter.
     """
     jobs: list[dict[str, object]] = [
         {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
@@ -325,9 +354,10 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
     for service in services:
         if (metrics := service.args.metrics) is None:
             continue
-        if not may_talk("prometheus", service.address):
+        if not _PROMETHEUS_NETWORKS.reach(service.networks):
             raise PlatformError(
-                f"components/networks.py: {service.name} has metrics but shares no network with prometheus"
+                f"{service.name} has metrics but shares no network with prometheus: add one of "
+                f"{_PROMETHEUS_NETWORKS.names} to its `network=OwnNetworks(…)`"
             )
         job: dict[str, object] = {
             "job_name": service.name,
@@ -336,7 +366,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
                 {"targets": [f"{service.address}:{metrics.port}"], "labels": {"service": service.name}}
             ],
         }
-        if service.name == CADVISOR and names:
+        if metrics.of_containers and names:
             job["metric_relabel_configs"] = [
                 {"source_labels": ["id"], "regex": f".*{identity}.*", "target_label": "name", "replacement": name}
                 for identity, name in sorted(names.items())
@@ -344,9 +374,10 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
         jobs.append(job)
     probed = [service for service in services if service.args.probe]
     for service in probed:
-        if not may_talk(BLACKBOX, service.address):
+        if not _BLACKBOX_NETWORKS.reach(service.networks):
             raise PlatformError(
-                f"components/networks.py: {service.name} is probed but shares no network with {BLACKBOX}"
+                f"{service.name} is probed but shares no network with {BLACKBOX}: add one of "
+                f"{_BLACKBOX_NETWORKS.names} to its `network=OwnNetworks(…)`"
             )
     jobs.append(
         {
@@ -391,7 +422,7 @@ def prometheus(
 
     Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
     """
-    address = str(site.networks.address("prometheus", "monitoring"))
+    address = str(site.networks.address(_PROMETHEUS_LISTENS))
     configuration: pulumi.Input[str] = prometheus_configuration(services)
     if engine.containerd_images:
         ids = {physical(service.name): service.container.id for service in services}
@@ -405,6 +436,7 @@ def prometheus(
             user=NOBODY,
             memory=768,
             cpus=1.0,
+            network=_PROMETHEUS_NETWORKS,
             command=(
                 f"--config.file={CONFIG}/prometheus.yml",
                 "--storage.tsdb.path=/prometheus",

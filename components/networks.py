@@ -1,15 +1,16 @@
-"""The stack's networks and who is on them: deny by default, as data.
+"""Which networks a stack has, and how a service says that it is on them: deny by default.
 
-Two containers can talk only where they share a row, and no container talks to the host (components/firewall.py has
-what Docker's own options leave open). A test walks every pair of this table from inside the running containers;
-nothing else in the program attaches a container to a network.
+Two containers can talk only where they share a network, and no container talks to the host (components/firewall.py
+has what Docker's own options leave open). Who is on which stands in the services' own declarations (`OwnNetworks`);
+`make docs` writes them together into policies/matrix.yaml, where a change is reviewed. A test walks every pair from
+inside the running containers; nothing else in the program attaches a container to a network.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pulumi
@@ -18,27 +19,27 @@ import pulumi_docker as docker
 from components.errors import PlatformError
 from components.names import LABEL_STACK, physical
 
+_FILE: Final = "components/networks.py"
 _BRIDGE: Final = "com.docker.network.bridge"
+_PREFIX: Final = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One network: its name, whether it has a way out, and the services on it.
+class Network:
+    """One network: its name, its part of the pool, and whether it has a way out.
 
-    The position in `TABLE` gives its /24 of the pool, so rows are added at the end.
+    A service is on it as it is (`APPS`), at a fixed address (`APPS.at(250)`), or only to open connections
+    (`APPS.connects()`).
     """
 
     name: str
+    slot: int
+    """Which /24 of the stack's pool it has. Never one that another network had on a running stack: both would change
+    at once, and a subnet has only one owner."""
     internal: bool
-    members: tuple[str, ...]
     why: str
     apart: bool = False
     """Whether its members reach the outside and not one another."""
-    silent: tuple[str, ...] = ()
-    """Members that open connections here and listen elsewhere, at a fixed address."""
-    fixed: Mapping[str, int] = field(default_factory=dict)
-    """Host parts of the addresses that something is configured with, by member. Docker gives addresses out from the
-    gateway upwards, so they lie above what the members can ever take."""
 
     @property
     def options(self) -> Mapping[str, str]:
@@ -50,129 +51,203 @@ class Row:
             f"{_BRIDGE}.inhibit_ipv4": "true" if self.internal else "false",
         }
 
-    def joins(self, one: str, other: str) -> bool:
-        """Whether `one` may open a connection to `other` on this network."""
-        return {one, other} <= {*self.members} and not self.apart and other not in self.silent
+    def at(self, host: int) -> Attachment:
+        """On this network at a fixed address, by its host part, for what something is configured with. Docker gives
+        addresses out from the gateway upwards, so it lies above what the members can ever take."""
+        return Attachment(network=self, host=host, answers=not self.apart)
+
+    def connects(self) -> Attachment:
+        """On this network to open connections, by a service that listens elsewhere at a fixed address."""
+        return Attachment(network=self, answers=False)
 
 
-TABLE: Final = (
-    Row(
-        name="edge",
-        internal=False,
-        members=("traefik",),
-        why="the only network with published ports",
-    ),
-    Row(
-        name="apps",
-        internal=True,
-        members=("traefik", "jellyfin", "sonarr", "radarr", "prowlarr", "vpn", "blackbox-exporter"),
-        why="Traefik to the web apps, and the apps to each other; the downloader is reached at its VPN container",
-        silent=("blackbox-exporter",),
-        fixed={"traefik": 250},  # what the apps believe X-Forwarded-For from
-    ),
-    Row(
-        name="egress",
-        internal=False,
-        members=("jellyfin", "sonarr", "radarr", "prowlarr", "alertmanager"),
-        why="metadata, indexers and alert receivers; nothing is published",
-        apart=True,
-    ),
-    Row(
-        name="tunnel",
-        internal=False,
-        members=("vpn", "vpn-peer"),
-        why="the VPN container's way to its endpoint; the downloader lives in its namespace",
-        fixed={"vpn-peer": 10},  # gluetun wants an address, not a name
-    ),
-    Row(
-        name="data",
-        internal=True,
-        members=(),
-        why="databases and those who use them; none of the apps so far needs one",
-    ),
-    Row(
-        name="monitoring",
-        internal=True,
-        members=("prometheus", "grafana"),
-        why="Grafana to Prometheus, which scrapes it and answers on this network alone",
-        fixed={"prometheus": 250},
-    ),
-    Row(
-        name="socket-cadvisor",
-        internal=True,
-        members=("cadvisor-socket-proxy", "cadvisor"),
-        why="one network for each consumer of a socket proxy",
-    ),
-    Row(
-        name="exporters",
-        internal=True,
-        members=("prometheus", "node-exporter", "cadvisor", "blackbox-exporter"),
-        why="Prometheus to what only measures; the blackbox exporter asks for anybody, so it answers here alone",
-        silent=("prometheus",),
-        fixed={"blackbox-exporter": 250},
-    ),
-    Row(
-        name="alerts",
-        internal=True,
-        members=("prometheus", "alertmanager"),
-        why="Prometheus to Alertmanager, which asks nobody for a password",
-        silent=("prometheus",),
-    ),
-    Row(
-        name="scrape-traefik",
-        internal=True,
-        members=("prometheus", "traefik"),
-        why="Prometheus to what the internet reaches, which must not reach back",
-        silent=("prometheus",),
-    ),
-    Row(
-        name="scrape-jellyfin",
-        internal=True,
-        members=("prometheus", "jellyfin"),
-        why="as scrape-traefik",
-        silent=("prometheus",),
-    ),
-    Row(
-        name="dashboards",
-        internal=True,
-        members=("traefik", "grafana"),
-        why="Traefik to Grafana",
-    ),
-    Row(
-        name="socket-guard",
-        internal=True,
-        members=("guard-socket-proxy", "guard"),
-        why="as socket-cadvisor: the guard may have the downloader started, and nothing else",
-    ),
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A service on a network: where, and whether the others find it there."""
+
+    network: Network
+    host: int | None = None
+    answers: bool = True
+
+    def __post_init__(self) -> None:
+        # The first is the gateway's, the last the broadcast address.
+        if self.host is not None and not 2 <= self.host <= 254:
+            raise PlatformError(f"{self.network.name}.at({self.host}): a host part is 2 to 254")
+
+
+@dataclass(frozen=True, init=False)
+class OwnNetworks:
+    """The service is on these networks: `OwnNetworks(APPS, EGRESS)`.
+
+    Raises PlatformError for none, and for one twice.
+    """
+
+    attachments: tuple[Attachment, ...]
+
+    def __init__(self, *on: Network | Attachment) -> None:
+        given = [one if isinstance(one, Attachment) else Attachment(network=one, answers=not one.apart) for one in on]
+        # The order in which they are declared must not show: it would be a change of the container.
+        object.__setattr__(self, "attachments", tuple(sorted(given, key=lambda one: one.network.slot)))
+        if not given:
+            raise PlatformError(
+                f"OwnNetworks names no network: write which, such as OwnNetworks(APPS); {_FILE} has all"
+            )
+        names = [one.network.name for one in given]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise PlatformError(f"OwnNetworks names {', '.join(twice)} twice: take one out")
+
+    @property
+    def names(self) -> str:
+        """Their names, for a message."""
+        return ", ".join(one.network.name for one in self.attachments)
+
+    @property
+    def lead_out(self) -> bool:
+        """Whether one of them has a way out, and so the host for a gateway."""
+        return not all(one.network.internal for one in self.attachments)
+
+    def reach(self, other: OwnNetworks) -> bool:
+        """Whether who is on these may open a connection to who is on `other`."""
+        mine = {one.network.name for one in self.attachments}
+        return any(one.answers and one.network.name in mine for one in other.attachments)
+
+
+EDGE: Final = Network(
+    name="edge",
+    slot=0,
+    internal=False,
+    why="the only network with published ports",
+)
+APPS: Final = Network(
+    name="apps",
+    slot=1,
+    internal=True,
+    why="the edge to the web apps, and the apps to each other",
+)
+EGRESS: Final = Network(
+    name="egress",
+    slot=2,
+    internal=False,
+    apart=True,
+    why="metadata, indexers and receivers of alerts; nothing is published",
+)
+TUNNEL: Final = Network(
+    name="tunnel",
+    slot=3,
+    internal=False,
+    why="the way of a tunnel to its endpoint",
+)
+DATA: Final = Network(
+    name="data",
+    slot=4,
+    internal=True,
+    why="databases and those who use them",
+)
+MONITORING: Final = Network(
+    name="monitoring",
+    slot=5,
+    internal=True,
+    why="dashboards to the metrics that were collected",
+)
+SOCKET_CADVISOR: Final = Network(
+    name="socket-cadvisor",
+    slot=6,
+    internal=True,
+    why="one network for each consumer of a socket proxy",
+)
+EXPORTERS: Final = Network(
+    name="exporters",
+    slot=7,
+    internal=True,
+    why="who collects metrics to what only measures, or asks for anybody who reaches it",
+)
+ALERTS: Final = Network(
+    name="alerts",
+    slot=8,
+    internal=True,
+    why="who raises alerts to who sends them, and asks nobody for a password",
+)
+SCRAPE_TRAEFIK: Final = Network(
+    name="scrape-traefik",
+    slot=9,
+    internal=True,
+    why="who collects metrics to what the internet reaches, which must not reach back",
+)
+SCRAPE_JELLYFIN: Final = Network(
+    name="scrape-jellyfin",
+    slot=10,
+    internal=True,
+    why="as scrape-traefik",
+)
+DASHBOARDS: Final = Network(
+    name="dashboards",
+    slot=11,
+    internal=True,
+    why="the edge to the dashboards",
+)
+SOCKET_GUARD: Final = Network(
+    name="socket-guard",
+    slot=12,
+    internal=True,
+    why="as socket-cadvisor",
 )
 
+TABLE: Final = (
+    EDGE,
+    APPS,
+    EGRESS,
+    TUNNEL,
+    DATA,
+    MONITORING,
+    SOCKET_CADVISOR,
+    EXPORTERS,
+    ALERTS,
+    SCRAPE_TRAEFIK,
+    SCRAPE_JELLYFIN,
+    DASHBOARDS,
+    SOCKET_GUARD,
+)
+"""All networks of a stack, in any order."""
 
-def rows_of(service: str) -> tuple[Row, ...]:
-    """The networks that the table puts `service` on. Raises PlatformError where it names none."""
-    rows = tuple(row for row in TABLE if service in row.members)
-    if not rows:
-        raise PlatformError(f"components/networks.py: no network names {service!r}; add it to a row of TABLE")
-    return rows
 
-
-def may_talk(one: str, other: str) -> bool:
-    """Whether the table lets `one` open a connection to `other`."""
-    return any(row.joins(one, other) for row in TABLE)
-
-
-def subnets(pool: ipaddress.IPv4Network) -> Mapping[str, ipaddress.IPv4Network]:
-    """Each network's /24 of the stack's pool, by network name."""
-    return {row.name: subnet for row, subnet in zip(TABLE, pool.subnets(new_prefix=24), strict=False)}
+def subnets(pool: ipaddress.IPv4Network, table: Sequence[Network] = TABLE) -> Mapping[str, ipaddress.IPv4Network]:
+    """Each network's /24 of the stack's pool, by network name. Raises PlatformError for a slot that the pool does not
+    have, and for one that two networks have."""
+    there = 1 << (_PREFIX - pool.prefixlen) if pool.prefixlen <= _PREFIX else 0
+    taken = {row.slot for row in table}
+    free = [str(slot) for slot in range(min(there, len(table) + 16)) if slot not in taken][:3]
+    remedy = f"give it a free one ({', '.join(free)})" if free else "set a larger nexus:networks.pool"
+    by_slot: dict[int, str] = {}
+    found: dict[str, ipaddress.IPv4Network] = {}
+    for row in table:
+        if not 0 <= row.slot < there:
+            raise PlatformError(
+                f"{_FILE}: the network {row.name} has slot={row.slot}, and nexus:networks.pool, {pool}, has 0 to "
+                f"{there - 1}: {remedy}"
+            )
+        if (other := by_slot.setdefault(row.slot, row.name)) != row.name:
+            raise PlatformError(f"{_FILE}: the networks {other} and {row.name} both have slot={row.slot}: {remedy}")
+        if row.name in found:
+            raise PlatformError(f"{_FILE}: two networks are called {row.name}: name one of them otherwise")
+        found[row.name] = ipaddress.IPv4Network((int(pool.network_address) + (row.slot << 8), _PREFIX))
+    return found
 
 
 class Networks(pulumi.ComponentResource):
-    """The Docker networks of `TABLE`. Attach with `attachments`; it hands out Outputs, never names, so that a
+    """The Docker networks of a table. Attach with `attachments`; it hands out Outputs, never names, so that a
     replaced network replaces what hangs on it."""
 
-    def __init__(self, pool: ipaddress.IPv4Network, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        pool: ipaddress.IPv4Network,
+        opts: pulumi.ResourceOptions | None = None,
+        table: Sequence[Network] = TABLE,
+    ) -> None:
         super().__init__("nexus:networks:Networks", "networks", {}, opts)
-        self.subnets = subnets(pool)
-        self.by_name = {
+        self._table = tuple(table)
+        self._subnets = subnets(pool, self._table)
+        self._fixed: dict[ipaddress.IPv4Address, str] = {}
+        self._by_name = {
             row.name: docker.Network(
                 f"network-{row.name}",
                 name=physical(row.name),
@@ -185,7 +260,7 @@ class Networks(pulumi.ComponentResource):
                 # (terraform-provider-docker #54).
                 ipam_configs=[
                     docker.NetworkIpamConfigArgs(
-                        subnet=str(self.subnets[row.name]), gateway=str(self.subnets[row.name][1])
+                        subnet=str(self._subnets[row.name]), gateway=str(self._subnets[row.name][1])
                     )
                 ],
                 opts=pulumi.ResourceOptions(
@@ -194,28 +269,46 @@ class Networks(pulumi.ComponentResource):
                     delete_before_replace=True,
                 ),
             )
-            for row in TABLE
+            for row in self._table
         }
         self.register_outputs({})
 
     @property
     def open(self) -> tuple[ipaddress.IPv4Network, ...]:
-        """The subnets that have the host for a gateway."""
-        return tuple(self.subnets[row.name] for row in TABLE if not row.internal)
+        """The subnets that have the host for a gateway, by slot."""
+        return tuple(sorted(self._subnets[row.name] for row in self._table if not row.internal))
 
-    def attachments(self, service: str) -> list[docker.ContainerNetworksAdvancedArgs]:
+    def subnet(self, network: Network) -> ipaddress.IPv4Network:
+        """The subnet of a network. Raises PlatformError for one that the stack does not have."""
+        if network not in self._table:
+            raise PlatformError(f"{_FILE}: the network {network.name} is not in TABLE; add it")
+        return self._subnets[network.name]
+
+    def address(self, attachment: Attachment) -> ipaddress.IPv4Address:
+        """The fixed address of an attachment (`Network.at`)."""
+        if attachment.host is None:
+            raise PlatformError(f"{attachment.network.name}: no address is fixed there; write at(…)")
+        return self.subnet(attachment.network)[attachment.host]
+
+    def attachments(self, service: str, on: OwnNetworks) -> list[docker.ContainerNetworksAdvancedArgs]:
         """The networks of `service`. It has its name where it answers: Docker takes a name's address from whichever
-        network comes first, and those with a way out come before the others."""
-        return [
-            docker.ContainerNetworksAdvancedArgs(
-                name=self.by_name[row.name].name,
-                aliases=None if row.apart or service in row.silent else [service],
-                ipv4_address=str(self.address(service, row.name)) if service in row.fixed else None,
-            )
-            for row in rows_of(service)
-        ]
+        network comes first, and those with a way out come before the others.
 
-    def address(self, service: str, network: str) -> ipaddress.IPv4Address:
-        """The fixed address of `service` on that network. Raises KeyError where the table fixes none."""
-        row = next(row for row in TABLE if row.name == network)
-        return self.subnets[network][row.fixed[service]]
+        Raises PlatformError for a fixed address that another service has.
+        """
+        found: list[docker.ContainerNetworksAdvancedArgs] = []
+        for one in on.attachments:
+            self.subnet(one.network)
+            address = None if one.host is None else self.address(one)
+            if address is not None and (other := self._fixed.setdefault(address, service)) != service:
+                raise PlatformError(
+                    f"{service} and {other} are both at({one.host}) on {one.network.name}: change one of them"
+                )
+            found.append(
+                docker.ContainerNetworksAdvancedArgs(
+                    name=self._by_name[one.network.name].name,
+                    aliases=[service] if one.answers else None,
+                    ipv4_address=str(address) if address is not None else None,
+                )
+            )
+        return found

@@ -8,11 +8,11 @@ from pathlib import Path
 import pulumi
 
 from components import downloads, edge, images, monitoring
-from components.arr import APPS, arr
+from components.arr import ARRS, arr
 from components.firewall import firewall
 from components.host import Engine
 from components.jellyfin import jellyfin
-from components.networks import Networks
+from components.networks import SOCKET_CADVISOR, SOCKET_GUARD, Networks
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import ImageStore, Service, Site, one_shot
 from components.settings import EmbeddedVpn, Secrets, Settings
@@ -34,7 +34,7 @@ class Platform(pulumi.ComponentResource):
             networks=Networks(settings.networks.pool, child),
         )
         storage = Storage(settings.storage, child)
-        secrets = SecretBundle([app.name for app in APPS], child)
+        secrets = SecretBundle(child)
         tree = one_shot(
             "data",
             site,
@@ -45,24 +45,30 @@ class Platform(pulumi.ComponentResource):
 
         wall = firewall(site, child)
         site = replace(site, wall=wall.container)
-        media = jellyfin(site, storage, tree, child)
-        arrs = [arr(app, site, storage, secrets, tree, child) for app in APPS]
-        peer = downloads.vpn_peer(site, secrets, child) if isinstance(settings.vpn, EmbeddedVpn) else None
-        vpn = downloads.vpn(site, secrets, given, peer, child)
-        downloader = downloads.qbittorrent(site, storage, secrets, vpn, tree, child)
-        guard_proxy = monitoring.socket_proxy(site, engine, downloads.GUARD, downloads.guard_calls(), child)
+        proxy = str(site.networks.address(edge.ON_APPS))
+        media = jellyfin(site, storage, proxy, tree, child)
+        arrs = [arr(app, site, storage, secrets, tree, child) for app in ARRS]
+        keys = downloads.vpn_keys(secrets)
+        peer = downloads.vpn_peer(site, keys, child) if isinstance(settings.vpn, EmbeddedVpn) else None
+        vpn = downloads.vpn(site, keys, given, peer, child)
+        downloader = downloads.qbittorrent(site, storage, secrets, vpn, proxy, tree, child)
+        guard_proxy = monitoring.socket_proxy(
+            site, engine, downloads.GUARD, downloads.guard_calls(), SOCKET_GUARD, child
+        )
         guard = downloads.guard(site, guard_proxy, child)
-        proxy = monitoring.socket_proxy(site, engine, "cadvisor", monitoring.CADVISOR_CALLS, child)
+        names_proxy = monitoring.socket_proxy(
+            site, engine, monitoring.CADVISOR, monitoring.CADVISOR_CALLS, SOCKET_CADVISOR, child
+        )
         observers = [
             monitoring.node_exporter(site, storage, child),
-            monitoring.cadvisor(site, engine, proxy, child),
+            monitoring.cadvisor(site, engine, names_proxy, child),
             monitoring.blackbox_exporter(site, child),
             monitoring.alertmanager(site, storage, given, child),
             monitoring.grafana(site, storage, secrets, child),
         ]
         services: list[Service] = [media, *arrs, vpn, downloader, *observers]
         traefik = edge.edge(site, services, secrets, given, child)
-        helpers = [proxy, guard_proxy, guard, wall, *([peer] if peer else [])]
+        helpers = [names_proxy, guard_proxy, guard, wall, *([peer] if peer else [])]
         monitoring.prometheus(site, storage, engine, [*services, *helpers, traefik], child)
 
         self.outputs: dict[str, pulumi.Input[object]] = {

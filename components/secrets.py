@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +16,9 @@ import pulumi_random as random
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-ADMIN_USER: Final = "admin"
+from components.errors import PlatformError
 
-PBKDF2_ITERATIONS: Final = 100_000
-"""qBittorrent's own number (src/base/utils/password.cpp)."""
+ADMIN_USER: Final = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,47 +30,55 @@ class WireGuardKeys:
 
 
 class SecretBundle(pulumi.ComponentResource):
-    """Every generated secret of a stack, with an API key for each of `apps`. Made before any app starts, so that
-    wiring needs no second pass.
+    """The generated secrets of a stack: each is asked for once, by whoever it belongs to, under a name that is its
+    resource's. They need no app to run, so that wiring needs no second pass.
 
     Protected as the data is: apps keep in their data what they were given at their first start (Grafana its
-    password), so a secret must be the same when `destroy` is followed by `up`.
+    password), so a secret must be the same when `destroy` is followed by `up`. For the same reason neither its name
+    nor its length may change.
     """
 
-    def __init__(self, apps: Iterable[str], opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("nexus:secrets:SecretBundle", "secrets", {}, opts)
-        admin = random.RandomPassword(
-            "admin-password", length=24, special=False, opts=pulumi.ResourceOptions(parent=self, protect=True)
-        )
+        self._names: set[str] = set()
+        admin = self._password("admin-password", 24)
         self.admin_password: pulumi.Output[str] = admin.result
         self.admin_htpasswd: pulumi.Output[str] = pulumi.Output.concat(ADMIN_USER, ":", admin.bcrypt_hash)
-        """A line for Traefik's basic-auth users file."""
-        self._salt = self._bytes("qbittorrent-salt", 16)
-        self.api_keys = {app: self._bytes(f"{app}-api-key", 16).apply(bytes.hex) for app in apps}
-        """32 hexadecimal characters, as the apps make them themselves."""
-        self.vpn_control_key = self._bytes("vpn-control-key", 16).apply(bytes.hex)
-        self.vpn_client = self._wireguard("vpn-client-key")
-        self.vpn_peer = self._wireguard("vpn-peer-key")
-        self.vpn_preshared_key = self._bytes("vpn-preshared-key", 32).apply(_base64)
+        """A line for a basic-auth users file."""
         self.register_outputs({})
 
-    @property
-    def qbittorrent_hash(self) -> pulumi.Output[str]:
-        """The admin password in the form of WebUI\\Password_PBKDF2."""
-        return pulumi.Output.all(self.admin_password, self._salt).apply(
-            lambda pair: qbittorrent_pbkdf2(pair[0], pair[1])
-        )
+    def password(self, name: str, length: int = 24) -> pulumi.Output[str]:
+        """A password of letters and digits."""
+        return self._password(name, length).result
 
-    def _bytes(self, name: str, length: int) -> pulumi.Output[bytes]:
+    def hexadecimal(self, name: str, length: int = 16) -> pulumi.Output[str]:
+        """`length` random bytes, in hexadecimal."""
+        return self.raw(name, length).apply(bytes.hex)
+
+    def base64(self, name: str, length: int = 32) -> pulumi.Output[str]:
+        """`length` random bytes, in base64."""
+        return self.raw(name, length).apply(_base64)
+
+    def wireguard(self, name: str) -> WireGuardKeys:
+        """A WireGuard key pair."""
+        private = self.base64(name)
+        return WireGuardKeys(private=private, public=private.apply(wireguard_public_key))
+
+    def raw(self, name: str, length: int) -> pulumi.Output[bytes]:
+        """`length` random bytes, at most 32."""
+        if not 1 <= length <= hashlib.sha256().digest_size:
+            raise PlatformError(f"the generated secret {name}: {length} bytes; 1 to 32 can be had")
         # Not RandomBytes: its id is its value in base64, and an id is in state in clear. 64 letters and digits hold
         # more than 256 bits, so their digest is as good as random bytes.
-        opts = pulumi.ResourceOptions(parent=self, protect=True)
-        source = random.RandomPassword(name, length=64, special=False, opts=opts)
+        source = self._password(name, 64)
         return source.result.apply(lambda text: hashlib.sha256(text.encode()).digest()[:length])
 
-    def _wireguard(self, name: str) -> WireGuardKeys:
-        private = self._bytes(name, 32).apply(_base64)
-        return WireGuardKeys(private=private, public=private.apply(wireguard_public_key))
+    def _password(self, name: str, length: int) -> random.RandomPassword:
+        if name in self._names:
+            raise PlatformError(f"the generated secret {name} is asked for twice: ask once and hand it on")
+        self._names.add(name)
+        opts = pulumi.ResourceOptions(parent=self, protect=True)
+        return random.RandomPassword(name, length=length, special=False, opts=opts)
 
 
 def _base64(data: bytes) -> str:
@@ -83,9 +89,3 @@ def wireguard_public_key(private: str) -> str:
     """The public key of a base64 private key, base64."""
     key = X25519PrivateKey.from_private_bytes(base64.b64decode(private))
     return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
-
-
-def qbittorrent_pbkdf2(password: str, salt: bytes) -> str:
-    """A password as qBittorrent stores it: PBKDF2-HMAC-SHA512, 64 bytes, behind a salt of 16 bytes."""
-    key = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PBKDF2_ITERATIONS, 64)
-    return f"@ByteArray({base64.b64encode(salt).decode()}:{base64.b64encode(key).decode()})"

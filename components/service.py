@@ -15,14 +15,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 import pulumi
 import pulumi_docker as docker
 
 from components.errors import PlatformError
 from components.names import LABEL_OWN, LABEL_SEED, labels, physical
-from components.networks import Networks, rows_of
+from components.networks import Networks, OwnNetworks
 from components.settings import DriGpu, NvidiaGpu, Settings
 from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
 
@@ -167,13 +167,26 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EdgeSignIn:
+    """The edge asks for a name and password before anything reaches the app."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSignIn:
+    """The app asks for a name and password itself; the edge lets everybody through to it."""
+
+
+SignIn: TypeAlias = EdgeSignIn | OwnSignIn
+"""Who asks a visitor for a name and password. Every page has one of these: there is none without."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Web:
     """A web page that the edge serves at <host>.<domain>."""
 
     host: str
     port: int
-    own_sign_in: bool
-    """Whether the app asks for a name and password itself; where it does not, the edge does."""
+    sign_in: SignIn
     hidden_paths: tuple[str, ...] = ()
     """Paths that the edge refuses with all below them, in any case, since the app serves them to anyone."""
     prefixes: tuple[str, ...] = ()
@@ -196,6 +209,8 @@ class Metrics:
 
     port: int
     path: str = "/metrics"
+    of_containers: bool = False
+    """Whether it measures containers, which it may know by their ids alone: the collector then names them."""
 
     def __post_init__(self) -> None:
         _refuse("Metrics", _address_problems(self.port, self.path))
@@ -239,11 +254,6 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnNetworks:
-    """The service is on the networks that the table in components/networks.py names for it."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class SharesNetworkOf:
     """The service has no network but the namespace of another one: it can reach what that one lets it reach."""
 
@@ -273,7 +283,7 @@ class ServiceArgs:
     memory: int
     cpus: float
     health: HealthCheck
-    network: OwnNetworks | SharesNetworkOf | HostNetwork = field(default_factory=OwnNetworks)
+    network: OwnNetworks | SharesNetworkOf | HostNetwork
     entrypoint: tuple[str, ...] | None = None
     command: tuple[str, ...] = ()
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -400,11 +410,19 @@ class Service(pulumi.ComponentResource):
     @property
     def address(self) -> str:
         """The name other services reach it by: its own, or that of the service whose network it shares."""
+        return self._met()[0]
+
+    @property
+    def networks(self) -> OwnNetworks:
+        """The networks on which other services meet it: its own, or those of the service whose network it shares."""
+        return self._met()[1]
+
+    def _met(self) -> tuple[str, OwnNetworks]:
         match self.args.network:
-            case OwnNetworks():
-                return self.name
+            case OwnNetworks() as own:
+                return self.name, own
             case SharesNetworkOf(service=target):
-                return target.address
+                return target._met()
             case HostNetwork():
                 raise PlatformError(
                     f"components/service.py: {self.name} is on no network of the stack: nothing reaches it"
@@ -545,15 +563,16 @@ class Service(pulumi.ComponentResource):
         )
 
     def _wall(self) -> list[pulumi.Resource]:
-        out = isinstance(self.args.network, OwnNetworks) and not all(row.internal for row in rows_of(self.name))
+        network = self.args.network
+        out = isinstance(network, OwnNetworks) and network.lead_out
         return [self.site.wall] if self.site.wall is not None and out else []
 
     def _network(
         self,
     ) -> tuple[pulumi.Input[str] | None, list[docker.ContainerNetworksAdvancedArgs] | None]:
         match self.args.network:
-            case OwnNetworks():
-                return None, self.site.networks.attachments(self.name)
+            case OwnNetworks() as own:
+                return None, self.site.networks.attachments(self.name, own)
             case SharesNetworkOf(service=target):
                 # By id: the engine stores the id, and a replaced target must replace its riders.
                 return pulumi.Output.concat("container:", target.container.id), None

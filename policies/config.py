@@ -1,6 +1,7 @@
-"""The pack's configuration file: read, checked, and turned into what each rule is given.
+"""The pack's configuration files: read, checked, and turned into what each rule is given.
 
-A mistake in it is an error that names file and key; the pack does not start with half of its configuration.
+config.yaml is written by people, matrix.yaml (who is on which network) by `make docs`. A mistake in one is an error
+that names file and key; the pack does not start with half of its configuration.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +15,15 @@ from pulumi_policy import EnforcementLevel
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from components.strictyaml import Loader, complaint
+from policies.rules.networks import ANSWERS, CONNECTS, TABLE
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
 from policies.rules.rule import EXCUSED, REVIEWS, Config, Rule, in_development
 
 FILE: Final = Path(__file__).with_name("config.yaml")
+
+MATRIX: Final = Path(__file__).with_name("matrix.yaml")
+"""Who is on which network, as the program declares it."""
 
 LONGEST: Final = timedelta(days=400)
 """How far ahead the review of an exception may be: somebody looks at each at least once a year."""
@@ -135,6 +140,27 @@ _SAID: Final = {
 }
 
 
+def matrix(path: Path = MATRIX) -> dict[str, dict[str, str]]:
+    """Who is on which network: its containers by each network's logical name, and how each is there. Raises
+    ConfigError."""
+    remedy = "run `make docs`, which writes it"
+    try:
+        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{_called(path)}: {complaint(error)}; {remedy}") from None
+    except OSError as error:
+        raise ConfigError(f"{_called(path)}: {error.strerror}; {remedy}") from None
+    if not isinstance(tree, dict) or not tree:
+        raise ConfigError(f"{_called(path)}: has no network; {remedy}")
+    for network, members in tree.items():
+        if not isinstance(members, dict):
+            raise ConfigError(f"{_called(path)}: {network}: must be an object of containers; {remedy}")
+        for name, how in members.items():
+            if how not in (ANSWERS, CONNECTS):
+                raise ConfigError(f"{_called(path)}: {network}.{name}: must be {ANSWERS} or {CONNECTS}; {remedy}")
+    return {str(network): {str(name): str(how) for name, how in members.items()} for network, members in tree.items()}
+
+
 def _called(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
@@ -175,7 +201,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
         if known(name, "settings"):
             for key, value in settings.items():
                 schema = by_name[name].settings.get(key)
-                if schema is None or key in (DEVELOPMENT, EXCUSED, REVIEWS):
+                if schema is None or key in (DEVELOPMENT, EXCUSED, REVIEWS, TABLE):
                     problems.append(f"settings.{name}.{key}: that rule has no such setting")
                 elif complaint := _unfit(value, schema):
                     problems.append(f"settings.{name}.{key}: {complaint}")
@@ -185,6 +211,8 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
         if line.image and line.image not in (given := images.setdefault(line.resource, [])):
             given.append(line.image)
     for rule in rules:
+        if TABLE in rule.settings:
+            result[rule.name][TABLE] = {network: dict(members) for network, members in matrix().items()}
         if EXCUSED in rule.settings:
             result[rule.name][EXCUSED] = dict(images)
         if REVIEWS in rule.settings:

@@ -58,15 +58,16 @@ class Export:
     secret: bool
 
 
-def of_stack(root: Path, name: str, file: Path) -> Stack:
+def of_stack(root: Path, name: str, file: Path, *, quiet: bool = False) -> Stack:
     """What this project's program, in the checkout `root`, declares on the stack `name` with the settings in `file`.
 
     Secrets are made up, whether the file has them or not, a template's placeholders are taken for examples, and
-    nothing is asked of any host. Raises UserError where the program refuses the settings.
+    nothing is asked of any host. Says which placeholders, unless `quiet`. Raises UserError where the program refuses
+    the settings.
     """
     settings = stack_files.settings_of(file, name, examples=True)
     values = stack_files.values_of(file)
-    if left := placeholders(values):
+    if (left := placeholders(values)) and not quiet:
         keys = ", ".join(".".join(path) for path, _ in left)
         say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
     given = {

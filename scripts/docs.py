@@ -1,4 +1,5 @@
-"""Writes docs/policies.md from the rules' metadata and docs/settings.md from the settings' types.
+"""Writes docs/policies.md from the rules' metadata, docs/settings.md from the settings' types, and
+policies/matrix.yaml from what the program declares.
 
 With --check nothing is written, and what is not current is named. What does not belong here: explanations. They stand
 where the thing explained is, in the families' docstrings, the rules and the fields.
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -23,7 +25,9 @@ from components import settings
 from policies import benchmarks
 from policies import config as pack
 from policies.rules import FAMILIES, RULES
-from policies.rules.rule import DEVELOPMENT, EXCUSED, REVIEWS, Rule
+from policies.rules.networks import ANSWERS, CONNECTS, TABLE
+from policies.rules.rule import DEVELOPMENT, EXCUSED, REVIEWS, Resource, Rule
+from scripts import declared
 from scripts.console import UserError, finish, say
 from scripts.paths import ROOT
 
@@ -115,6 +119,8 @@ def _schema_type(schema: Mapping[str, Any]) -> str:
 def _schema_default(key: str, schema: Mapping[str, Any]) -> str:
     if key in (DEVELOPMENT, EXCUSED, REVIEWS):
         return "that of the file"
+    if key == TABLE:
+        return "policies/matrix.yaml"
     default = schema.get("default")
     if isinstance(default, list):
         return ", ".join(f"`{one if isinstance(one, str) else json.dumps(one)}`" for one in default) or "none"
@@ -266,31 +272,72 @@ def _cell(text: str) -> str:
     return "".join(piece if piece.startswith("`") else piece.replace("<", "&lt;") for piece in pieces)
 
 
+STACKS: Final = ("dev", "prod", "staging")
+"""The stacks whose files are part of the repository. A file that a user adds beside them changes nothing here."""
+
+_MATRIX: Final = f"""\
+# Who is on which network: each network with its containers, all by logical name. Written by `make docs` from what the
+# program declares on the stacks {", ".join(STACKS)}; what is changed here by hand is lost.
+# A change in this file is a change of who reaches whom, and is reviewed as one: the rule `network-table` refuses a
+# stack that differs from it.
+# `{ANSWERS}`: the others on that network find it there by its name. `{CONNECTS}`: it only opens connections there.
+"""
+
+
+def matrix() -> str:
+    """policies/matrix.yaml."""
+    rows: dict[str, dict[str, str]] = {}
+    for name in STACKS:
+        stack = declared.of_stack(ROOT, name, ROOT / f"Pulumi.{name}.yaml", quiet=True)
+        networks = {str(one.props.get("name")): one.name for one in stack.of("Network")}
+        rows |= {network: {} for network in networks.values() if network not in rows}
+        for one in stack.of("Container"):
+            for network, how in _attached(one):
+                row = rows[networks[network]]
+                if row.setdefault(one.name, how) != how:
+                    raise UserError(
+                        f"{one.name}: {how} on {networks[network]} of the stack {name} alone; declare it as elsewhere"
+                    )
+    return _MATRIX + yaml.safe_dump(rows, sort_keys=True)
+
+
+def _attached(container: Resource) -> Iterator[tuple[str, str]]:
+    attached = container.props.get("networksAdvanced")
+    for item in attached if isinstance(attached, list) else []:
+        if isinstance(item, dict):
+            yield str(item.get("name")), ANSWERS if item.get("aliases") else CONNECTS
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {"docs/policies.md": policies, "docs/settings.md": settings_page}
+"""What is read by people, in Markdown."""
+
+FILES: Final[Mapping[str, Callable[[], str]]] = {**PAGES, "policies/matrix.yaml": matrix}
+"""All that is written."""
 
 
-def stale(root: Path) -> tuple[str, ...]:
-    """The pages that are not as they would be written, or not there."""
-    return tuple(
-        name
-        for name, page in PAGES.items()
-        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != page()
-    )
+def stale(root: Path) -> Mapping[str, str]:
+    """The files that are not there, or not as they would be written: by name, what would be."""
+    written = {name: text() for name, text in FILES.items()}
+    return {
+        name: text
+        for name, text in written.items()
+        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`scripts/run docs`."""
     description = (__doc__ or "").partition("\n\n")[0].replace("\n", " ")
     parser = argparse.ArgumentParser(prog="scripts/run docs", description=description)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is not current")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is not current")
     given = parser.parse_args(arguments)
     old = stale(ROOT)
     if given.check:
         if old:
             raise UserError(f"not current: {', '.join(old)}; run `make docs`")
         return 0
-    for name in old:
-        (ROOT / name).write_text(PAGES[name](), encoding="utf-8")
+    for name, text in old.items():
+        (ROOT / name).write_text(text, encoding="utf-8")
         say(f"docs: wrote {name}")
     return 0
 

@@ -1,9 +1,10 @@
 """Family `networks`: who may reach whom is a table, and only the edge is open to the host's network.
 
-The table is in policies/config.yaml, for the whole of a stack; that it is the program's own (components/networks.py)
-is tested. Containers and networks are told apart by their logical names. In a preview the names of networks and the
-ids of containers can be unknown: what is unknown is judged by `up`, which sees a container before it is made. Not
-seen from here: what a container's own firewall does, and what the host routes.
+The table is policies/matrix.yaml, for the whole of a stack: `make docs` writes it from what the program declares, and
+the review of its diff is what lets a container onto a network. Containers and networks are told apart by their
+logical names. In a preview the names of networks and the ids of containers can be unknown: what is unknown is judged
+by `up`, which sees a container before it is made. Not seen from here: what a container's own firewall does, and what
+the host routes.
 """
 
 import ipaddress
@@ -16,6 +17,15 @@ from policies.rules.configuration import texts
 from policies.rules.containers import is_enabled, is_known, items, number, table, text_of
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
+
+TABLE: Final = "table"
+"""The setting of the rule that knows who is on which network; its value is policies/matrix.yaml."""
+
+ANSWERS: Final = "answers"
+"""The others on that network find the container there by its name."""
+
+CONNECTS: Final = "connects"
+"""The container opens connections on that network, and has no name there."""
 
 _INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
 _ICC: Final = "com.docker.network.bridge.enable_icc"
@@ -59,7 +69,7 @@ def _published(resource: Resource, config: Config) -> Iterator[Finding]:
 def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
     if resource.kind != "Container":
         return
-    remedy = "Attach it to networks of the stack, by the table in components/networks.py"
+    remedy = "Attach it to networks of the stack, by `network` in its declaration"
     mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
     text = mode.strip().casefold() if isinstance(mode, str) else ""
     # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
@@ -160,7 +170,7 @@ _PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12
 
 
 def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
-    rows = {name: texts(members) for name, members in table(config.get("table")).items()}
+    rows = {name: table(members) for name, members in table(config.get(TABLE)).items()}
     networks = {one.name: one for one in stack.of("Network")}
     by_name: dict[str, str] = {}
     for logical, network in networks.items():
@@ -170,7 +180,7 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(),
                 problem="is a network that the table does not have",
-                remedy="Add a row to components/networks.py and to `table` in this rule's settings",
+                remedy="Declare it in components/networks.py, run `make docs` and have policies/matrix.yaml reviewed",
                 resource=network,
             )
     for one in stack.of("Service"):
@@ -204,7 +214,14 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=("networksAdvanced", index),
                     problem="is a network on which the table does not have this container",
-                    remedy="Take it out, or add the service to that row of the table",
+                    remedy="Take it out of the service's `network`, or run `make docs` and have the table reviewed",
+                    resource=one,
+                )
+            elif logical in rows and rows[logical][one.name] == CONNECTS and items(table(item).get("aliases")):
+                yield Finding(
+                    path=("networksAdvanced", index, "aliases"),
+                    problem="is a name on a network where the table has this container only open connections",
+                    remedy="Take it out, or run `make docs` and have the table reviewed",
                     resource=one,
                 )
         missing = {name for name, members in rows.items() if one.name in members} - attached
@@ -212,7 +229,7 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("networksAdvanced",),
                 problem="lacks a network on which the table has this container",
-                remedy="Attach it, or take the service out of that row of the table",
+                remedy="Add it to the service's `network`, or run `make docs` and have the table reviewed",
                 resource=one,
             )
 
@@ -301,15 +318,24 @@ RULES: Final = (
     Rule(
         name="network-table",
         description="Each container is on the networks that the table has it on: on no other, and on none less.",
-        remediation="Change the attachment, or the table: components/networks.py and this rule's settings together.",
+        remediation=(
+            "Change `network` in the service's declaration; or write the table anew (`make docs`) and have its diff "
+            "reviewed."
+        ),
         severity=Severity.HIGH,
         judge_stack=_membership,
         settings={
-            "table": {
+            TABLE: {
                 "type": "object",
-                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string", "enum": [ANSWERS, CONNECTS]},
+                },
                 "default": {},
-                "description": "Of each network, by logical name, the containers on it, by logical name.",
+                "description": (
+                    "Of each network the containers on it, all by logical name, each with whether it "
+                    f"`{ANSWERS}` there or only `{CONNECTS}`."
+                ),
             }
         },
         benchmarks=("OWASP 5",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import runpy
 from collections.abc import Callable, Mapping
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-import pytest
 import yaml
 
-from components import host, networks, reach, secrets
+from components import downloads, host, reach
 from components.images import PINS
-from components.networks import Networks
+from components.networks import APPS, EGRESS, Networks, OwnNetworks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
 from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
@@ -160,13 +158,13 @@ def build(choice: Choice, *, stack: str = "test", preview: bool = False) -> Reco
         mock.patch.object(reach, "refusal", return_value=None),
         mock.patch.object(host, "socket_gid", side_effect=_socket_gid),
         # 100,000 rounds for the same password in each stack
-        mock.patch.object(secrets, "qbittorrent_pbkdf2", _hash_once),
+        mock.patch.object(downloads, "qbittorrent_pbkdf2", _hash_once),
     ):
         return run(lambda: runpy.run_path(str(ROOT / "__main__.py")), stack=stack, preview=preview)
 
 
 _read_gid = host.socket_gid
-_hash_once = functools.cache(secrets.qbittorrent_pbkdf2)
+_hash_once = functools.cache(downloads.qbittorrent_pbkdf2)
 
 
 def _socket_gid(settings: Settings, engine: host.Engine) -> int:
@@ -191,6 +189,7 @@ GOOD: Final = ServiceArgs(
     memory=64,
     cpus=0.5,
     health=HealthCheck(test=("CMD", "true")),
+    network=OwnNetworks(APPS, EGRESS),
 )
 """A service that nothing is wrong with, which each test changes in one way."""
 
@@ -209,12 +208,3 @@ def declare(program: Callable[[Site], object]) -> Recorder:
 def service(name: str, args: ServiceArgs = GOOD) -> Registered:
     """The container of a service that was made by hand."""
     return declare(lambda site: Service(name, args, site)).service(name)
-
-
-def add_to_table(monkeypatch: pytest.MonkeyPatch, name: str, *rows: str) -> None:
-    """Puts a service on these networks, as one who adds it to the table would."""
-    assert set(rows) <= {row.name for row in networks.TABLE}
-    table = tuple(
-        dataclasses.replace(row, members=(*row.members, name)) if row.name in rows else row for row in networks.TABLE
-    )
-    monkeypatch.setattr(networks, "TABLE", table)

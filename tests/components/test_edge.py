@@ -13,16 +13,16 @@ import pytest
 import yaml
 
 from components import edge
+from components.arr import ARRS
 from components.errors import PlatformError
-from components.service import Service, SharesNetworkOf, Site, Web
+from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
+from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Site, Web
 from components.settings import Edge
-from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, add_to_table, build, built, declare
+from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 
 SIGN_IN = {
     "jellyfin": False,
-    "sonarr": True,
-    "radarr": True,
-    "prowlarr": True,
+    **{app.name: True for app in ARRS},
     "qbittorrent": False,
     "grafana": False,
 }
@@ -30,12 +30,12 @@ SIGN_IN = {
 
 BACKENDS = {
     "jellyfin": "http://jellyfin:8096",
-    "sonarr": "http://sonarr:8989",
-    "radarr": "http://radarr:7878",
-    "prowlarr": "http://prowlarr:9696",
+    **{app.name: f"http://{app.name}:{app.port}" for app in ARRS},
     "qbittorrent": "http://vpn:8080",  # it has no network but the VPN container's
     "grafana": "http://grafana:3000",
 }
+
+GOOD_NETWORK = OwnNetworks(APPS)
 
 RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
     "jellyfin": "Host(`jellyfin.localhost`) && !PathRegexp(`(?i)^(/emby|/mediabrowser)?(/metrics|/health)`)",
@@ -43,12 +43,14 @@ RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
 }
 
 
-def routes(*webs: tuple[str, Web | None], settings: Edge | None = None) -> dict[str, dict[str, dict[str, object]]]:
-    """The dynamic configuration, parsed, for services with these pages."""
+def routes(
+    *webs: tuple[str, Web | None], settings: Edge | None = None, network: OwnNetworks = GOOD_NETWORK
+) -> dict[str, dict[str, dict[str, object]]]:
+    """The dynamic configuration, parsed, for services with these pages on these networks."""
     made: list[str] = []
 
     def program(site: Site) -> None:
-        services = [Service(name, dataclasses.replace(GOOD, web=web), site) for name, web in webs]
+        services = [Service(name, dataclasses.replace(GOOD, web=web, network=network), site) for name, web in webs]
         made.append(edge.routes(settings or Edge(), services))
 
     declare(program)
@@ -58,7 +60,7 @@ def routes(*webs: tuple[str, Web | None], settings: Edge | None = None) -> dict[
 
 def page(host: str = "newcomer", *, own: bool = True, hidden: Sequence[str] = ()) -> Web:
     """A web page."""
-    return Web(host=host, port=1234, own_sign_in=own, hidden_paths=tuple(hidden))
+    return Web(host=host, port=1234, sign_in=OwnSignIn() if own else EdgeSignIn(), hidden_paths=tuple(hidden))
 
 
 class TestRoutes:
@@ -79,20 +81,22 @@ class TestRoutes:
         made = routes(("sonarr", None), ("radarr", page()))
         assert made["http"]["routers"].keys() == made["http"]["services"].keys() == {"radarr"}
 
-    def test_a_new_service_needs_its_name_in_the_table_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "apps")
-        assert routes(("newcomer", page()))["http"]["routers"].keys() == {"newcomer"}
+    def test_a_new_service_is_served_on_a_network_of_the_edges(self) -> None:
+        made = routes(("newcomer", page()), network=OwnNetworks(APPS))
+        assert made["http"]["routers"].keys() == {"newcomer"}
 
-    def test_a_service_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer has a web page but .* traefik"):
-            routes(("newcomer", page()))
+    @pytest.mark.parametrize(
+        "network", [OwnNetworks(DATA, EGRESS), OwnNetworks(DATA, APPS.connects())], ids=lambda one: one.names
+    )
+    def test_a_service_out_of_reach_is_refused(self, network: OwnNetworks) -> None:
+        with pytest.raises(
+            PlatformError,
+            match=r"newcomer has a web page but shares no network with traefik: add one of edge, apps, .* to its",
+        ):
+            routes(("newcomer", page()), network=network)
 
-    def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        add_to_table(monkeypatch, "newcomer", "data")
-        assert routes(("newcomer", None))["http"]["routers"] == {}
+    def test_a_service_out_of_reach_without_a_page_is_none_of_its_business(self) -> None:
+        assert routes(("newcomer", None), network=OwnNetworks(DATA))["http"]["routers"] == {}
 
     @pytest.mark.parametrize("own", [True, False])
     def test_the_edge_signs_in_where_the_app_does_not(self, own: bool) -> None:
@@ -158,7 +162,7 @@ class TestRoutes:
 
     def test_a_rider_of_what_is_out_of_reach_is_refused(self) -> None:
         def program(site: Site) -> None:
-            carrier = Service("vpn-peer", GOOD, site)
+            carrier = Service("vpn-peer", dataclasses.replace(GOOD, network=OwnNetworks(TUNNEL)), site)
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             edge.routes(Edge(), [Service("rider", args, site)])
 

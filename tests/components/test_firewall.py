@@ -11,10 +11,10 @@ import pytest
 
 from components import firewall
 from components.errors import PlatformError
-from components.networks import TABLE
 from components.service import HostNetwork, Service, Site
 from tests.components.recorder import run
 from tests.components.stacks import CHOICES, GOOD, built, declare
+from tests.matrix import TABLE
 
 
 def chain(stack: str) -> str:

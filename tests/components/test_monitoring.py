@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from components import monitoring
+from components.arr import ARRS
 from components.errors import PlatformError
+from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
 from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
-from tests.components.stacks import CHOICES, GOOD, ROOT, add_to_table, built, declare
+from tests.components.stacks import CHOICES, GOOD, ROOT, built, declare
 
 SCRAPED = {
     "prometheus": "prometheus:9090",
@@ -26,9 +28,7 @@ SCRAPED = {
     "traefik": "traefik:8082",
 }
 PROBED = {
-    "sonarr": "http://sonarr:8989/ping",
-    "radarr": "http://radarr:7878/ping",
-    "prowlarr": "http://prowlarr:9696/ping",
+    **{app.name: f"http://{app.name}:{app.port}/ping" for app in ARRS},
     "qbittorrent": "http://vpn:8080/",
 }
 UNWATCHED = {
@@ -90,16 +90,19 @@ METRICS = dataclasses.replace(GOOD, metrics=Metrics(port=1234, path="/stats"))
 PROBE = dataclasses.replace(GOOD, probe=Probe(port=1234, path="/alive"))
 
 
+def on(args: ServiceArgs, *networks: Network) -> ServiceArgs:
+    """The same on other networks."""
+    return dataclasses.replace(args, network=OwnNetworks(*networks))
+
+
 class TestTargets:
-    def test_metrics_are_scraped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "monitoring")
-        job = jobs(newcomer=METRICS)["newcomer"]
+    def test_metrics_are_scraped(self) -> None:
+        job = jobs(newcomer=on(METRICS, MONITORING))["newcomer"]
         assert job.targets == {"newcomer": "newcomer:1234"}
         assert job.path == "/stats"
 
-    def test_probes_are_asked_through_the_blackbox_exporter(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "apps")
-        job = jobs(newcomer=PROBE, sonarr=PROBE)["probe"]
+    def test_probes_are_asked_through_the_blackbox_exporter(self) -> None:
+        job = jobs(newcomer=on(PROBE, APPS), sonarr=PROBE)["probe"]
         assert job.targets == {"newcomer": "http://newcomer:1234/alive", "sonarr": "http://sonarr:1234/alive"}
         assert job.path == "/probe"
         assert job.whole["params"] == {"module": ["http_2xx"]}
@@ -114,18 +117,19 @@ class TestTargets:
         assert made.keys() == {"prometheus", "probe"}
         assert made["probe"].targets == {}
 
-    def test_metrics_out_of_reach_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "apps", "egress")
+    def test_metrics_out_of_reach_are_refused(self) -> None:
         with pytest.raises(
             PlatformError,
-            match=r"components/networks\.py: newcomer has metrics but shares no network with prometheus",
+            match=r"newcomer has metrics but shares no network with prometheus: add one of monitoring, .* to its",
         ):
-            jobs(newcomer=METRICS)
+            jobs(newcomer=on(METRICS, APPS, EGRESS))
 
-    def test_a_probe_out_of_reach_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "data", "egress")
-        with pytest.raises(PlatformError, match=r"components/networks\.py: newcomer is probed but shares no network"):
-            jobs(newcomer=PROBE)
+    def test_a_probe_out_of_reach_is_refused(self) -> None:
+        with pytest.raises(
+            PlatformError,
+            match=r"newcomer is probed but shares no network with blackbox-exporter: add one of apps, exporters to",
+        ):
+            jobs(newcomer=on(PROBE, DATA, EGRESS))
 
     def test_a_rider_is_probed_at_what_it_rides(self) -> None:
         made: list[str] = []

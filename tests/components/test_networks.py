@@ -1,17 +1,25 @@
-"""The table's own rules, and that the networks and attachments of a stack are the table's and nothing else."""
+"""Which networks there are; that policies/matrix.yaml says who is on them, in every stack; how a service says so."""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import itertools
+import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 from components import networks
 from components.errors import PlatformError
-from components.networks import TABLE, may_talk, rows_of, subnets
-from tests.components.stacks import CHOICES, SOCKET_PROXY, add_to_table, built, every, service
+from components.networks import APPS, DATA, EGRESS, EXPORTERS, MONITORING, TUNNEL, OwnNetworks, subnets
+from components.service import Service, ServiceArgs
+from tests import matrix
+from tests.components.stacks import CHOICES, GOOD, SOCKET_PROXY, build, built, declare, every, service
+from tests.matrix import may_talk, rows_of
 
 POOLS = ["172.31.240.0/20", "10.77.0.0/16", "10.0.0.0/8", "192.168.0.0/16"]
 
@@ -21,8 +29,8 @@ Docker's choice (lexical by network name before engine 28)."""
 
 
 def members() -> set[str]:
-    """Every service that the table names."""
-    return {member for row in TABLE for member in row.members}
+    """Every service that the matrix names."""
+    return {member for row in matrix.TABLE for member in row.members}
 
 
 def services(choice: str) -> set[str]:
@@ -33,6 +41,18 @@ def services(choice: str) -> set[str]:
 def subnet_of(choice: str, row: str) -> str:
     """The subnet of one network of a stack."""
     return str(built(choice).of("Network")[f"network-{row}"].tables("ipamConfigs")[0]["subnet"])
+
+
+def fixed(choice: str) -> dict[tuple[str, str], int]:
+    """The host parts of the addresses that are fixed in a stack, by service and network."""
+    return {
+        (name, network): int(ipaddress.IPv4Address(str(item["ipv4Address"])))
+        - int(ipaddress.IPv4Network(subnet_of(choice, network)).network_address)
+        for name in services(choice)
+        for item in built(choice).service(name).tables("networksAdvanced")
+        if "ipv4Address" in item
+        for network in [str(item["name"]).removeprefix("nexus-test-")]
+    }
 
 
 def on_the_host(choice: str) -> set[str]:
@@ -47,32 +67,56 @@ def riders(choice: str) -> set[str]:
     }
 
 
+def declared_networks(choice: str) -> dict[str, OwnNetworks]:
+    """The networks that each service of a stack declares, as objects."""
+    found: dict[str, OwnNetworks] = {}
+    whole = Service.__init__
+
+    def kept(self: Service, name: str, args: ServiceArgs, *rest: Any) -> None:  # noqa: ANN401 - handed on
+        if isinstance(args.network, OwnNetworks):
+            found[name] = args.network
+        whole(self, name, args, *rest)
+
+    with mock.patch.object(Service, "__init__", kept):
+        build(CHOICES[choice])
+    return found
+
+
 class TestTable:
     def test_names_are_unique(self) -> None:
-        names = [row.name for row in TABLE]
+        names = [row.name for row in networks.TABLE]
         assert sorted(set(names)) == sorted(names)
 
     def test_fits_the_smallest_pool(self) -> None:
         # A /20, the smallest pool that the settings take, has sixteen /24.
-        assert len(TABLE) <= 16
+        assert len(networks.TABLE) <= 16
+        assert {row.slot for row in networks.TABLE} <= set(range(16))
 
-    @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-    def test_each_row_has_its_reason_and_no_member_twice(self, row: networks.Row) -> None:
+    @pytest.mark.parametrize("row", networks.TABLE, ids=lambda row: row.name)
+    def test_each_row_has_its_reason(self, row: networks.Network) -> None:
         assert row.why
-        assert len(set(row.members)) == len(row.members)
+
+    def test_names_no_service(self) -> None:
+        # A network that is there for one of them has its name; who is on it is said where that one is declared.
+        text = Path(networks.__file__).read_text(encoding="utf-8")
+        for row in networks.TABLE:
+            text = re.sub(rf"(?i)\b{row.name.replace('-', '[-_]')}\b", "", text)
+        assert (
+            sorted(name for name in members() | {"qbittorrent", "gluetun"} if re.search(rf"(?i){name}", text)) == []
+        )
 
     def test_the_networks_of_the_design_are_there(self) -> None:
-        assert {"edge", "apps", "egress", "tunnel", "data", "monitoring"} <= {row.name for row in TABLE}
+        assert {"edge", "apps", "egress", "tunnel", "data", "monitoring"} <= {row.name for row in networks.TABLE}
 
     def test_only_three_have_a_way_out(self) -> None:
-        assert {row.name for row in TABLE if not row.internal} == {"edge", "egress", "tunnel"}
+        assert {row.name for row in networks.TABLE if not row.internal} == {"edge", "egress", "tunnel"}
 
     def test_at_most_one_way_out_for_a_service(self) -> None:
         found = {name for name in members() if sum(not row.internal for row in rows_of(name)) > 1}
         assert found == set(ROUTED_TWICE)
 
     def test_each_socket_network_has_one_proxy_and_one_consumer(self) -> None:
-        rows = [row for row in TABLE if row.name.startswith("socket-")]
+        rows = [row for row in matrix.TABLE if row.name.startswith("socket-")]
         assert rows
         for row in rows:
             consumer = row.name.removeprefix("socket-")
@@ -86,12 +130,12 @@ class TestTable:
             assert [row.name for row in rows_of(proxy)] == [f"socket-{proxy.removesuffix('-socket-proxy')}"]
 
     def test_the_tunnel_has_the_two_ends_of_the_vpn_only(self) -> None:
-        (row,) = (row for row in TABLE if row.name == "tunnel")
+        (row,) = (row for row in matrix.TABLE if row.name == "tunnel")
         assert set(row.members) == {"vpn", "vpn-peer"}
 
 
 class TestAgainstTheServices:
-    """The table and the services that the platform makes name each other, in every stack."""
+    """The matrix and the services that the platform makes name each other, in every stack."""
 
     @pytest.mark.parametrize("choice", CHOICES)
     def test_every_service_is_named_or_rides_one_that_is(self, choice: str) -> None:
@@ -105,14 +149,14 @@ class TestAgainstTheServices:
         assert members() <= made
 
     def test_only_members_of_edge_publish_ports(self) -> None:
-        (edge,) = (row for row in TABLE if row.name == "edge")
+        (edge,) = (row for row in matrix.TABLE if row.name == "edge")
         for stack in every().values():
             assert {name for name, item in stack.of("Container").items() if item.tables("ports")} == {
                 f"{member}-container" for member in edge.members
             }
 
     @pytest.mark.parametrize("choice", CHOICES)
-    def test_each_container_is_attached_as_the_table_says(self, choice: str) -> None:
+    def test_each_container_is_attached_as_the_matrix_says(self, choice: str) -> None:
         stack = built(choice)
         for name in services(choice) - riders(choice) - on_the_host(choice):
             container = stack.service(name)
@@ -126,31 +170,33 @@ class TestAgainstTheServices:
             assert container.sources["networksAdvanced"] == {f"network-{row.name}" for row in rows_of(name)}
 
     @pytest.mark.parametrize("choice", CHOICES)
-    def test_fixed_addresses_are_the_tables(self, choice: str) -> None:
-        stack = built(choice)
-        given = {
-            (name, str(item["name"])): item["ipv4Address"]
-            for name in services(choice)
-            for item in stack.service(name).tables("networksAdvanced")
-            if "ipv4Address" in item
-        }
-        assert given == {
-            (name, f"nexus-test-{row.name}"): str(ipaddress.ip_network(subnet_of(choice, row.name))[part])
-            for row in TABLE
-            for name, part in row.fixed.items()
-            if name in services(choice)
+    def test_fixed_addresses(self, choice: str) -> None:
+        peer = {("vpn-peer", "tunnel"): 10} if "vpn-peer" in services(choice) else {}
+        assert fixed(choice) == {
+            ("traefik", "apps"): 250,
+            ("prometheus", "monitoring"): 250,
+            ("blackbox-exporter", "exporters"): 250,
+            **peer,
         }
 
 
 class TestMayTalk:
-    def test_is_what_the_table_says(self) -> None:
+    def test_is_what_the_matrix_says(self) -> None:
         shared = {
             (one, other)
-            for row in TABLE
+            for row in matrix.TABLE
             for one, other in itertools.product(row.members, repeat=2)
             if not row.apart and other not in row.silent
         }
         assert shared == {pair for pair in itertools.product(members(), repeat=2) if may_talk(*pair)}
+
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_is_what_the_declarations_say(self, choice: str) -> None:
+        """`reach`, which the program itself asks, and the matrix."""
+        own = declared_networks(choice)
+        assert own.keys() == services(choice) - riders(choice) - on_the_host(choice)
+        for one, other in itertools.product(own, repeat=2):
+            assert own[one].reach(own[other]) is may_talk(one, other), (one, other)
 
     def test_what_is_scraped_does_not_reach_back(self) -> None:
         scraped = {name for name in members() if may_talk("prometheus", name)} - {"prometheus"}
@@ -158,11 +204,13 @@ class TestMayTalk:
         assert {name for name in scraped if may_talk(name, "prometheus")} == {"grafana"}, "Grafana asks it"
 
     def test_who_is_silent_listens_at_a_fixed_address_elsewhere(self) -> None:
-        for row in TABLE:
+        at = fixed("dev")
+        assert {name for row in matrix.TABLE for name in row.silent} == {"prometheus", "blackbox-exporter"}
+        for row in matrix.TABLE:
             assert set(row.silent) <= set(row.members)
             for name in row.silent:
-                assert [other.name for other in rows_of(name) if name in other.fixed and name not in other.silent]
-                assert name not in row.fixed
+                assert [one.name for one in rows_of(name) if (name, one.name) in at and name not in one.silent]
+                assert (name, row.name) not in at
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -192,20 +240,13 @@ class TestMayTalk:
         assert rows_of(other)
         assert not may_talk(one, other)
 
-    def test_a_service_that_is_not_named_talks_to_nobody(self) -> None:
-        assert not any(may_talk("newcomer", name) for name in members())
-
-    def test_a_service_that_is_not_named_gets_no_network(self) -> None:
-        with pytest.raises(PlatformError, match=r"components/networks\.py: no network names 'newcomer'"):
-            rows_of("newcomer")
-
 
 class TestSubnets:
     @pytest.mark.parametrize("pool", POOLS)
     def test_each_network_has_its_own_part_of_the_pool(self, pool: str) -> None:
         whole = ipaddress.IPv4Network(pool)
         cut = subnets(whole)
-        assert cut.keys() == {row.name for row in TABLE}
+        assert cut.keys() == {row.name for row in networks.TABLE}
         for subnet in cut.values():
             assert subnet.subnet_of(whole)
             assert subnet.prefixlen == 24
@@ -213,20 +254,77 @@ class TestSubnets:
             assert not one.overlaps(other)
 
     @pytest.mark.parametrize("pool", POOLS)
-    def test_a_row_at_the_end_moves_no_other(self, pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        before = subnets(ipaddress.IPv4Network(pool))
-        added = networks.Row(name="newcomers", internal=True, members=(), why="a test")
-        monkeypatch.setattr(networks, "TABLE", (*TABLE, added))
-        after = subnets(ipaddress.IPv4Network(pool))
-        assert {name: after[name] for name in before} == before
-        assert after.keys() - before.keys() == {"newcomers"}
+    def test_neither_the_order_nor_another_row_moves_one(self, pool: str) -> None:
+        whole = ipaddress.IPv4Network(pool)
+        before = subnets(whole)
+        free = next(slot for slot in range(16) if slot not in {row.slot for row in networks.TABLE})
+        added = networks.Network(name="newcomers", slot=free, internal=True, why="a test")
+        assert subnets(whole, networks.TABLE[::-1]) == before
+        after = subnets(whole, [added, *networks.TABLE])
+        assert after == {**before, "newcomers": [*itertools.islice(whole.subnets(new_prefix=24), 16)][free]}
+        left = subnets(whole, networks.TABLE[3:])
+        assert left == {name: before[name] for name in left}
+
+    def test_a_slot_is_the_subnet_that_a_running_stack_has(self) -> None:
+        # A changed number replaces a network and everything on it.
+        today = {
+            name: slot
+            for slot, name in enumerate(
+                (
+                    "edge",
+                    "apps",
+                    "egress",
+                    "tunnel",
+                    "data",
+                    "monitoring",
+                    "socket-cadvisor",
+                    "exporters",
+                    "alerts",
+                    "scrape-traefik",
+                    "scrape-jellyfin",
+                    "dashboards",
+                    "socket-guard",
+                )
+            )
+        }
+        assert today.items() <= {row.name: row.slot for row in networks.TABLE}.items()
+
+    @pytest.mark.parametrize("slot", [-1, 16, 300])
+    def test_a_slot_that_the_pool_does_not_have(self, slot: int) -> None:
+        table = [APPS, DATA, networks.Network(name="newcomers", slot=slot, internal=True, why="a test")]
+        said = (
+            rf"^components/networks\.py: the network newcomers has slot={slot}, and nexus:networks\.pool, "
+            r"172\.31\.240\.0/20, has 0 to 15: give it a free one \(0, 2, 3\)$"
+        )
+        with pytest.raises(PlatformError, match=said):
+            subnets(ipaddress.IPv4Network(POOLS[0]), table)
+
+    def test_more_networks_than_the_pool_has_room_for(self) -> None:
+        table = [networks.Network(name=f"n{slot}", slot=slot, internal=True, why="a test") for slot in range(17)]
+        with pytest.raises(
+            PlatformError, match=r"the network n16 has slot=16, .* set a larger nexus:networks\.pool$"
+        ):
+            subnets(ipaddress.IPv4Network(POOLS[0]), table)
+
+    def test_a_slot_that_two_networks_have(self) -> None:
+        table = [APPS, DATA, networks.Network(name="newcomers", slot=4, internal=True, why="a test")]
+        said = (
+            r"^components/networks\.py: the networks data and newcomers both have slot=4: give it a free one \(0, 2"
+        )
+        with pytest.raises(PlatformError, match=said):
+            subnets(ipaddress.IPv4Network(POOLS[0]), table)
+
+    def test_a_name_that_two_networks_have(self) -> None:
+        table = [APPS, DATA, dataclasses.replace(DATA, slot=13)]
+        with pytest.raises(PlatformError, match=r"^components/networks\.py: two networks are called data"):
+            subnets(ipaddress.IPv4Network(POOLS[0]), table)
 
     @pytest.mark.parametrize("choice", ["dev", "remote"])
     def test_the_networks_of_a_stack(self, choice: str) -> None:
         pool = ipaddress.IPv4Network({"dev": "172.31.240.0/20", "remote": "10.77.0.0/16"}[choice])
         made = built(choice).of("Network")
-        assert made.keys() == {f"network-{row.name}" for row in TABLE}
-        for row in TABLE:
+        assert made.keys() == {f"network-{row.name}" for row in networks.TABLE}
+        for row in networks.TABLE:
             network = made[f"network-{row.name}"]
             assert network.text("name") == f"nexus-test-{row.name}"
             assert network.inputs["internal"] is row.internal
@@ -245,12 +343,14 @@ class TestSubnets:
 
 
 class TestFixedAddresses:
-    @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-    def test_lie_above_what_docker_gives_out(self, row: networks.Row) -> None:
+    @pytest.mark.parametrize("choice", CHOICES)
+    def test_lie_above_what_docker_gives_out(self, choice: str) -> None:
         # From the gateway upwards: no member without a fixed address must ever get one of these.
-        assert set(row.fixed) <= set(row.members)
-        assert len(set(row.fixed.values())) == len(row.fixed)
-        assert all(1 + len(row.members) < part < 255 for part in row.fixed.values())
+        at = fixed(choice)
+        for row in matrix.TABLE:
+            parts = [part for (name, network), part in at.items() if network == row.name and name in row.members]
+            assert len(set(parts)) == len(parts) == len([1 for _, network in at if network == row.name])
+            assert all(1 + len(row.members) < part < 255 for part in parts)
 
     def test_the_vpn_container_looks_for_its_peer_where_it_is(self) -> None:
         stack = built("dev")
@@ -258,15 +358,57 @@ class TestFixedAddresses:
         assert stack.service("vpn").env["WIREGUARD_ENDPOINT_IP"] == attached["ipv4Address"]
 
 
-class TestNewcomer:
-    """A service gets its networks by its name in the table, with no second edit."""
+class TestOwnNetworks:
+    """A service says which networks it is on, and that is all there is to say."""
 
-    def test_named_in_two_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        add_to_table(monkeypatch, "newcomer", "apps", "monitoring")
-        container = service("newcomer")
-        attached = [item["name"] for item in container.tables("networksAdvanced")]
-        assert attached == ["nexus-test-apps", "nexus-test-monitoring"]
+    def test_two(self) -> None:
+        container = service("newcomer", dataclasses.replace(GOOD, network=OwnNetworks(MONITORING, APPS)))
+        attached = {str(item["name"]): item.get("aliases") for item in container.tables("networksAdvanced")}
+        assert attached == {"nexus-test-apps": ["newcomer"], "nexus-test-monitoring": ["newcomer"]}
 
-    def test_named_in_none(self) -> None:
-        with pytest.raises(PlatformError, match=r"components/networks\.py: no network names 'newcomer'"):
-            service("newcomer")
+    def test_the_order_does_not_count(self) -> None:
+        assert OwnNetworks(MONITORING, APPS) == OwnNetworks(APPS, MONITORING)
+
+    def test_none(self) -> None:
+        with pytest.raises(
+            PlatformError, match=r"^OwnNetworks names no network: write which, .* components/networks\.py"
+        ):
+            OwnNetworks()
+
+    def test_one_twice(self) -> None:
+        with pytest.raises(PlatformError, match=r"^OwnNetworks names apps twice"):
+            OwnNetworks(APPS, DATA, APPS.at(250))
+
+    @pytest.mark.parametrize("host", [-1, 0, 1, 255, 256])
+    def test_an_address_that_none_is(self, host: int) -> None:
+        with pytest.raises(PlatformError, match=rf"^apps\.at\({host}\): a host part is 2 to 254$"):
+            APPS.at(host)
+
+    def test_an_address_that_another_has(self) -> None:
+        args = dataclasses.replace(GOOD, network=OwnNetworks(APPS.at(77)))
+        with pytest.raises(
+            PlatformError, match=r"^newcomer and sonarr are both at\(77\) on apps: change one of them$"
+        ):
+            declare(lambda site: [Service(name, args, site) for name in ("sonarr", "newcomer")])
+
+    def test_an_address_that_is_not_fixed(self) -> None:
+        with pytest.raises(PlatformError, match=r"^apps: no address is fixed there; write at"):
+            declare(lambda site: site.networks.address(APPS.connects()))
+
+    def test_a_network_that_is_not_in_the_table(self) -> None:
+        stranger = networks.Network(name="side-door", slot=14, internal=False, why="a test")
+        args = dataclasses.replace(GOOD, network=OwnNetworks(APPS, stranger))
+        with pytest.raises(PlatformError, match=r"^components/networks\.py: the network side-door is not in TABLE"):
+            declare(lambda site: Service("newcomer", args, site))
+
+    def test_who_only_connects_is_not_reached(self) -> None:
+        one, other = OwnNetworks(EXPORTERS.connects()), OwnNetworks(EXPORTERS)
+        assert one.reach(other)
+        assert not other.reach(one)
+
+    def test_nobody_is_reached_where_all_are_apart(self) -> None:
+        assert not OwnNetworks(EGRESS).reach(OwnNetworks(EGRESS.at(9)))
+
+    def test_what_leads_out(self) -> None:
+        assert OwnNetworks(APPS, TUNNEL).lead_out
+        assert not OwnNetworks(APPS, DATA).lead_out

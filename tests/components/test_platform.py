@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import ipaddress
 import json
@@ -15,7 +17,8 @@ from unittest import mock
 import pulumi
 import pytest
 
-from components import host, images, networks
+from components import host, images, networks, platform
+from components.arr import ARRS
 from components.settings import SettingsError
 from tests.components.recorder import UNKNOWN, Recorder, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice, build, built, every
@@ -23,9 +26,7 @@ from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice,
 APPS: Final = {
     "traefik",
     "jellyfin",
-    "sonarr",
-    "radarr",
-    "prowlarr",
+    *(app.name for app in ARRS),
     "vpn",
     "qbittorrent",
     "prometheus",
@@ -44,9 +45,7 @@ APPS: Final = {
 KEPT: Final = {
     "volume-data",
     "volume-jellyfin-config",
-    "volume-sonarr-config",
-    "volume-radarr-config",
-    "volume-prowlarr-config",
+    *(f"volume-{app.name}-config" for app in ARRS),
     "volume-qbittorrent-config",
     "volume-prometheus-data",
     "volume-alertmanager-data",
@@ -85,7 +84,7 @@ class TestEveryChoice:
         assert exports["admin-user"].value == "admin"
         urls = exports["urls"].value
         assert isinstance(urls, dict)
-        assert urls.keys() == {"jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent", "grafana"}
+        assert urls.keys() == {"jellyfin", *(app.name for app in ARRS), "qbittorrent", "grafana"}
         assert all(str(url).startswith(f"https://{name}.") for name, url in urls.items())
 
     @pytest.mark.parametrize("choice", CHOICES)
@@ -200,11 +199,13 @@ class TestMain:
         ):
             build(CHOICES["dev"])
 
-    def test_a_service_that_no_network_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        table = tuple(row for row in networks.TABLE if row.name != "socket-cadvisor")
-        monkeypatch.setattr(networks, "TABLE", table)
+    def test_a_network_that_no_pool_has_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        table = (dataclasses.replace(networks.APPS, slot=16),)
+        monkeypatch.setattr(platform, "Networks", functools.partial(networks.Networks, table=table))
         message, _ = self.refused(CHOICES["dev"])
-        assert message.startswith("components/networks.py: no network names 'cadvisor-socket-proxy'")
+        assert message.startswith(
+            "components/networks.py: the network apps has slot=16, and nexus:networks.pool, 172."
+        )
 
     def test_a_defect_shows_where_it_is(self) -> None:
         with (
@@ -404,7 +405,13 @@ class TestVpn:
 
 
 class TestArr:
-    @pytest.mark.parametrize("app", ["sonarr", "radarr", "prowlarr"])
+    def test_those_of_today_keep_their_ports(self) -> None:
+        """Bookmarks and the apps' own settings have them; a newcomer is beside them."""
+        today = {"sonarr": 8989, "radarr": 7878, "prowlarr": 9696}
+        assert today.items() <= {app.name: app.port for app in ARRS}.items()
+        assert len({app.name for app in ARRS}) == len(ARRS)
+
+    @pytest.mark.parametrize("app", [app.name for app in ARRS])
     @pytest.mark.parametrize(("key", "starts"), [("0a1b", True), ("", False), (None, False)])
     def test_an_app_starts_with_its_key_or_not_at_all(
         self, app: str, key: str | None, starts: bool, tmp_path: Path
@@ -452,7 +459,7 @@ class TestData:
         made = script.partition("for folder in ")[2].partition(";")[0].split()
         assert {"media", "media/movies", "media/tv", "torrents"} <= set(made)
         assert all(str(Path(folder).parent) in {".", *made[: made.index(folder)]} for folder in made)
-        for name in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent"):
+        for name in ("jellyfin", *(app.name for app in ARRS), "qbittorrent"):
             assert stack.service(name).text("user") == owner
 
     def test_the_time_zone_is_every_containers(self) -> None:

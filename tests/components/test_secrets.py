@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.arr import APPS, Arr
-from components.secrets import ADMIN_USER, qbittorrent_pbkdf2, wireguard_public_key
-from tests.components.recorder import Recorder, bcrypt, generated
+from components.arr import ARRS, Arr
+from components.downloads import qbittorrent_pbkdf2
+from components.errors import PlatformError
+from components.secrets import ADMIN_USER, SecretBundle, wireguard_public_key
+from tests.components.recorder import Recorder, bcrypt, generated, run
 from tests.components.stacks import CHOICES, built
 
 
@@ -45,6 +47,30 @@ class TestWireGuardPublicKey:
     def test_a_key_of_another_length_is_refused(self, private: str) -> None:
         with pytest.raises(ValueError):
             wireguard_public_key(private)
+
+
+class TestBundle:
+    """A secret is declared by whoever it belongs to."""
+
+    def test_one_of_its_own(self) -> None:
+        stack = run(lambda: SecretBundle().password("newcomer-database", 32))
+        made = stack.of("RandomPassword")["newcomer-database"]
+        assert made.inputs == {"length": 32, "special": False}
+        assert (made.protect, made.parent) == (True, "secrets")
+
+    def test_one_name_for_two(self) -> None:
+        def program() -> None:
+            bundle = SecretBundle()
+            bundle.hexadecimal("newcomer-key")
+            bundle.base64("newcomer-key")
+
+        with pytest.raises(PlatformError, match=r"^the generated secret newcomer-key is asked for twice"):
+            run(program)
+
+    @pytest.mark.parametrize("length", [0, 33])
+    def test_more_bytes_than_there_are(self, length: int) -> None:
+        with pytest.raises(PlatformError, match=f"^the generated secret newcomer-key: {length} bytes; 1 to 32"):
+            run(lambda: SecretBundle().raw("newcomer-key", length))
 
 
 class TestQbittorrentPassword:
@@ -80,7 +106,7 @@ def in_base64(name: str) -> str:
 
 
 DELIVERED = {
-    **{f"{app}:api_key": digest(f"{app}-api-key", 16).hex() for app in ("sonarr", "radarr", "prowlarr")},
+    **{f"{app}:api_key": digest(f"{app}-api-key", 16).hex() for app in (app.name for app in ARRS)},
     "grafana:admin_password": generated("admin-password", 24),
     "traefik:users": f"{ADMIN_USER}:{bcrypt('admin-password')}",
     "vpn:control_role": json.dumps({"auth": "apikey", "apikey": digest("vpn-control-key", 16).hex()}),
@@ -114,7 +140,7 @@ class TestDelivery:
         assert f"WebUI\\Username={ADMIN_USER}\n" in configuration
         assert "$" not in configuration, "a placeholder was left"
 
-    @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
+    @pytest.mark.parametrize("app", ARRS, ids=lambda app: app.name)
     def test_api_keys_are_as_the_apps_make_them(self, app: Arr) -> None:
         assert re.fullmatch("[0-9a-f]{32}", secret_files(built("dev"))[f"{app.name}:api_key"])
 

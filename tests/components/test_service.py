@@ -21,10 +21,12 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
+from components.arr import ARRS
 from components.errors import PlatformError
 from components.service import (
     HealthCheck,
     Metrics,
+    OwnSignIn,
     Port,
     Privileges,
     Probe,
@@ -358,7 +360,9 @@ SERVICES: Final = {
     ),
     "does not write to the data tree": Promise(
         deviation=data_tree,
-        exceptions=frozenset({("sonarr", "writable"), ("radarr", "writable"), ("qbittorrent", "writable")}),
+        exceptions=frozenset(
+            (name, "writable") for name in ("qbittorrent", *(app.name for app in ARRS if app.media))
+        ),
     ),
     "does not write where its files are delivered": Promise(deviation=delivered),
     "bounds what it keeps in memory": Promise(deviation=sized_tmpfs),
@@ -724,10 +728,10 @@ WRONG: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "no timeout": (lambda: HealthCheck(test=("CMD", "a"), timeout=0), "timeout is 0"),
     "no retries": (lambda: HealthCheck(test=("CMD", "a"), retries=0), "retries is 0"),
     "a start before the start": (lambda: HealthCheck(test=("CMD", "a"), start_period=-1), "start_period is -1"),
-    "a page at no label": (lambda: Web(host="a.b", port=1, own_sign_in=True), "host is 'a.b'"),
-    "a page on no port": (lambda: Web(host="a", port=0, own_sign_in=True), "port is 0"),
+    "a page at no label": (lambda: Web(host="a.b", port=1, sign_in=OwnSignIn()), "host is 'a.b'"),
+    "a page on no port": (lambda: Web(host="a", port=0, sign_in=OwnSignIn()), "port is 0"),
     "a hidden path that is none": (
-        lambda: Web(host="a", port=1, own_sign_in=True, hidden_paths=("metrics",)),
+        lambda: Web(host="a", port=1, sign_in=OwnSignIn(), hidden_paths=("metrics",)),
         "hidden_paths has 'metrics'",
     ),
     "metrics on no port": (lambda: Metrics(port=65536), "port is 65536"),

@@ -18,9 +18,9 @@ from typing import Any, Final
 import pulumi
 import pulumi_docker as docker
 
-from components import images, networks
+from components import images
 from components.names import physical
-from components.networks import Networks
+from components.networks import Network, Networks, OwnNetworks
 from components.service import (
     HealthCheck,
     ImageStore,
@@ -158,8 +158,12 @@ FILES: Final = {"a/one.conf": "one", "two.conf": "two"}
 SHARED: Final = object()
 """In place of the network of `BESIDE`, which is not made yet when the table is."""
 
+ALL: Final = Network(name="all", slot=0, internal=False, why="this test")
+SPARE: Final = Network(name="spare", slot=1, internal=False, why="to move to")
+
 BASE: Final = ServiceArgs(
     image="busybox",
+    network=OwnNetworks(ALL),
     user=User(uid=1000, gid=1000),
     memory=16,
     cpus=0.5,
@@ -368,9 +372,8 @@ UNTRIED: Final[Mapping[tuple[str, str], str]] = {
 def failing() -> None:
     """What Pulumi runs to see a one-shot fail: the data tree on TREE, and a service that waits for it."""
     opts, store = _stands_on()
-    vars(networks)["TABLE"] = (networks.Row(name="all", internal=False, members=(BESIDE,), why="this test"),)
     site = Site(
-        settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(BESIDE_POOL, opts)
+        settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(BESIDE_POOL, opts, [ALL])
     )
     storage = Storage(StorageSettings(data=PurePosixPath(os.environ[TREE])), opts)
     tree = one_shot("data", site, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
@@ -388,21 +391,10 @@ def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
 def program() -> None:
     """What Pulumi runs to have each input changed."""
     changed = bool(os.environ.get(CHANGED))
-    own = [row for row in ROWS if row.kind == "network"]
-    others = [BESIDE, KEEPER, *(row.service for row in ROWS if row.kind != "network")]
-    vars(networks)["TABLE"] = (
-        networks.Row(name="all", internal=False, members=tuple(others), why="this test"),
-        networks.Row(name="spare", internal=False, members=(), why="to move to"),
-        *(
-            networks.Row(
-                name=row.service,
-                internal=False,
-                members=(row.service,),
-                why="this test",
-            )
-            for row in own
-        ),
-    )
+    services = [row.service for row in ROWS if row.kind == "network"]
+    own = {
+        name: Network(name=name, slot=slot, internal=False, why="this test") for slot, name in enumerate(services, 2)
+    }
     opts, store = _stands_on()
 
     def transformed(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
@@ -417,7 +409,8 @@ def program() -> None:
 
     by_resource = {row.resource: row for row in ROWS}
     opts.transformations = [transformed]
-    site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(POOL, opts))
+    made = Networks(POOL, opts, [ALL, SPARE, *own.values()])
+    site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=made)
     docker.Volume("other", name=physical("other"), opts=opts)
     beside = Service(BESIDE, BASE, site, opts)
     keeps = VolumeMount(volume=docker.Volume("kept", name=physical("kept"), opts=opts), target="/kept")
@@ -429,4 +422,6 @@ def program() -> None:
             different["network"] = SharesNetworkOf(service=beside)
         if "secrets" in different:
             different["secrets"] = {key: pulumi.Output.secret(text) for key, text in different["secrets"].items()}
+        if row.service in own:
+            different["network"] = OwnNetworks(own[row.service])
         Service(row.service, replace(BASE, **different), site, opts)

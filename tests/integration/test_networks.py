@@ -21,9 +21,9 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 from components.downloads import GUARD, WEBUI_PORT
-from components.networks import TABLE, may_talk, rows_of
 from tests.integration.probes import probe
 from tests.integration.stacks import Stack, health_of, service_of, wait_for
+from tests.matrix import TABLE, may_talk, rows_of
 
 pytestmark = pytest.mark.integration
 

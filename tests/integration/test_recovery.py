@@ -15,11 +15,12 @@ from typing import Final
 
 import pytest
 
-from components.networks import TABLE
+from components.arr import ARRS
 from tests.integration.edge import ask
 from tests.integration.stacks import ROOT, Stack, not_healthy, service_of, succeeded, wait_for
 from tests.integration.test_storage import sh
 from tests.integration.test_up import fingerprint
+from tests.matrix import TABLE
 
 pytestmark = pytest.mark.integration
 
@@ -232,7 +233,7 @@ def test_destroy_leaves_nothing_but_the_data(destroyed: Destroyed) -> None:
     assert destroyed.left == sorted(
         f"volume {name(volume)}"
         for volume in (
-            "data", "jellyfin-config", "sonarr-config", "radarr-config", "prowlarr-config", "qbittorrent-config",
+            "data", "jellyfin-config", *(f"{app.name}-config" for app in ARRS), "qbittorrent-config",
             "prometheus-data", "alertmanager-data", "grafana-data",
         )
     )  # fmt: skip

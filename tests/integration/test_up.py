@@ -9,9 +9,10 @@ from typing import Final
 import docker
 import pytest
 
-from components.networks import TABLE
+from components.arr import ARRS
 from tests.integration.conftest import git_status
 from tests.integration.stacks import Stack, not_healthy, service_of, succeeded
+from tests.matrix import TABLE
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +79,7 @@ def test_outputs_say_where_things_are(stack: Stack) -> None:
     assert stack.physical("data") in outputs["data"]
     assert outputs["urls"] == {
         app: f"https://{app}.{stack.domain}:{stack.https_port}"
-        for app in ("jellyfin", "sonarr", "radarr", "prowlarr", "qbittorrent", "grafana")
+        for app in ("jellyfin", *(app.name for app in ARRS), "qbittorrent", "grafana")
     }
     assert len(stack.output("admin-password")) == 24
 

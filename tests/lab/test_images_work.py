@@ -27,6 +27,7 @@ def test_every_pinned_image_is_made_under_its_own_name() -> None:
     assert len(names) == len(IMAGES)
     for key, pin in PINS.items():
         upstream = pin.partition("@")[0]
+        assert key in names, f"lab/images/catalogue.py makes no image {key}: without one `make up` fails in the lab"
         assert names[key] == f"{REGISTRY}/{upstream.partition('/')[2]}"
 
 

@@ -14,7 +14,7 @@ import pytest
 from pulumi_policy import EnforcementLevel, Severity
 
 from policies import config
-from policies.config import DEVELOPMENT, ConfigError, configure, read
+from policies.config import DEVELOPMENT, ConfigError, configure, matrix, read
 from policies.rules import RULES
 from policies.rules.exceptions import exceptions
 from policies.rules.rule import Config, Finding, Resource, Rule
@@ -59,7 +59,7 @@ TWO: Final = (PAINT, NAILS)
 def written(folder: Path, text: str) -> Path:
     """A configuration file, as the pack has it."""
     path = folder / "policies" / "config.yaml"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -217,6 +217,38 @@ def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"policies/config\.yaml: .*No such file"):
         read(tmp_path / "policies" / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("network-apps: [web]\n", "network-apps: must be an object of containers"),
+        ("network-apps: {web: maybe}\n", "network-apps.web: must be answers or connects"),
+        ("network-apps: {web: answers}\nnetwork-apps: {}\n", "the key network-apps stands twice"),
+        ("network-apps: {web: answers, web: connects}\n", "web stands twice"),
+        ("network-apps: {", "is not YAML"),
+        ("", "has no network"),
+        ("[]", "has no network"),
+        (None, "No such file"),
+    ],
+    ids=str,
+)
+def test_a_matrix_that_is_none(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "policies" / "matrix.yaml"
+    path.parent.mkdir()
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^policies/matrix\.yaml: .*; run `make docs`, which writes it$") as caught:
+        matrix(path)
+    assert said in str(caught.value)
+
+
+def test_the_matrix_is_set_in_its_own_file(tmp_path: Path) -> None:
+    table = rule("no-stranger", table={"type": "object", "default": {}})
+    assert configure(read(written(tmp_path, GOOD)), [table]).rules["no-stranger"] == {"table": matrix()}
+    file = read(written(tmp_path / "other", GOOD + "settings: {no-stranger: {table: {}}}\n"))
+    with pytest.raises(ConfigError, match=r"settings\.no-stranger\.table: that rule has no such setting"):
+        configure(file, [table])
 
 
 @pytest.mark.parametrize(

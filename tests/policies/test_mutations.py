@@ -11,18 +11,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pulumi_docker as docker
 import pytest
 
-from components import networks
+from components.networks import APPS, EXPORTERS, SCRAPE_JELLYFIN, OwnNetworks
+from components.service import Service, ServiceArgs
 from policies.config import configure, read
 from policies.judge import judge
 from policies.rules import RULES
 from policies.rules.containers import is_init
 from policies.rules.props import Value
 from policies.rules.rule import Resource, Stack
+from tests import matrix
 from tests.components.stacks import CHOICES, build
 from tests.policies.platform import declared, stack_of
 
@@ -312,9 +314,9 @@ def fields(stack: Stack) -> Iterator[Mutant]:
 
 def rows(stack: Stack) -> Iterator[Mutant]:
     """Each row of the table without each of its members, with each service that is none, and not there at all."""
-    names = {row.name: f"nexus-test-{row.name}" for row in networks.TABLE}
+    names = {row.name: f"nexus-test-{row.name}" for row in matrix.TABLE}
     there = {one.name.removesuffix("-container"): one for one in stack.of("Container") if not is_init(one.props)}
-    for row in networks.TABLE:
+    for row in matrix.TABLE:
         for name, one in there.items():
             without = _off(one, names[row.name])
             if name in row.members:
@@ -433,25 +435,24 @@ def test_a_mutation_is_what_the_source_would_make(mutation: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("mutation", "name", "row"),
+    ("mutation", "name", "network"),
     [
-        ("apps: a member added", "node-exporter", {"members": (*networks.TABLE[1].members, "node-exporter")}),
-        (
-            "egress: a member removed",
-            "jellyfin",
-            {"members": tuple(one for one in networks.TABLE[2].members if one != "jellyfin")},
-        ),
+        ("apps: a member added", "node-exporter", OwnNetworks(APPS, EXPORTERS)),
+        ("egress: a member removed", "jellyfin", OwnNetworks(APPS, SCRAPE_JELLYFIN)),
     ],
 )
-def test_a_mutated_row_is_what_the_table_would_make(
-    mutation: str, name: str, row: dict[str, object], monkeypatch: pytest.MonkeyPatch
+def test_a_mutated_row_is_what_the_services_would_make(
+    mutation: str, name: str, network: OwnNetworks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program itself over a mutated table registers what the mutation makes of a record."""
+    """The program itself with one service on other networks registers what the mutation makes of a record."""
     stack = declared("dev", name=STACK)
     (mutant,) = [one for one in (*fields(stack), *rows(stack)) if (one.mutation, one.resource) == (mutation, name)]
-    wanted = name.removeprefix("network-") if name.startswith("network-") else mutation.partition(":")[0]
-    table = tuple(dataclasses.replace(one, **row) if one.name == wanted else one for one in networks.TABLE)  # type: ignore[arg-type]
-    monkeypatch.setattr(networks, "TABLE", table)
+    whole = Service.__init__
+
+    def other(self: Service, called: str, args: ServiceArgs, *rest: Any) -> None:  # noqa: ANN401 - handed on
+        whole(self, called, dataclasses.replace(args, network=network) if called == name else args, *rest)
+
+    monkeypatch.setattr(Service, "__init__", other)
     _same(stack_of(build(CHOICES["dev"]), STACK), mutant.stack)
 
 

@@ -31,7 +31,9 @@ def told(stack: Stack) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    [one.name for one in declared("dev").resources if one.type.startswith("random:") or one.name == "volume-data"],
+    sorted(
+        one.name for one in declared("dev").resources if one.type.startswith("random:") or one.name == "volume-data"
+    ),
 )
 def test_what_cannot_be_made_again_is_protected(name: str) -> None:
     assert told(unprotected(name)) == {("protected-data", name)}

@@ -8,11 +8,11 @@ from typing import Final
 import pytest
 
 from components.networks import TABLE
-from policies.config import read
+from policies.config import matrix, read
 from policies.rules import networks
 from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Resource, Stack
-from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs, places
+from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs, pack_config, places
 from tests.policies.platform import changed, declared, judged
 
 RULES: Final = frozenset(rule.name for rule in networks.RULES)
@@ -116,10 +116,8 @@ def test_a_network_without_its_walls_is_refused(name: str, changes: Props, place
 
 def test_the_configuration_is_the_programs_table() -> None:
     settings = read().settings
-    rows = {f"network-{row.name}": {f"{member}-container" for member in row.members} for row in TABLE}
-    table = settings["network-table"]["table"]
-    assert isinstance(table, dict)
-    assert {name: set(members) for name, members in table.items()} == rows
+    assert pack_config("prod").rules["network-table"]["table"] == matrix()
+    assert "network-table" not in settings
     open_ones = settings["internal-network"]["open"]
     assert isinstance(open_ones, list)
     assert set(open_ones) == {f"network-{row.name}" for row in TABLE if not row.internal}
@@ -143,6 +141,15 @@ def test_each_is_on_its_networks_and_on_no_other() -> None:
     assert broken("sonarr-container", networksAdvanced=[apps, egress, foreign]) == {"network-table"}
     assert broken("sonarr-container", networksAdvanced=[apps, {"name": UNKNOWN}]) == set()
     assert broken("sonarr-container", networksAdvanced=UNKNOWN) == set()
+
+
+def test_who_only_opens_connections_there_has_no_name_there() -> None:
+    (prometheus,) = (one for one in declared("dev").of("Container") if one.name == "prometheus-container")
+    attached = prometheus.props["networksAdvanced"]
+    assert isinstance(attached, list)
+    named = [{**one, "aliases": ["prometheus"]} for one in attached if isinstance(one, dict)]
+    assert broken("prometheus-container", networksAdvanced=attached) == set()
+    assert broken("prometheus-container", networksAdvanced=named) == {"network-table"}
 
 
 def test_a_network_that_the_table_does_not_have() -> None:

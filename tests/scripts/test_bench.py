@@ -18,7 +18,6 @@ import pulumi_docker
 import pulumi_random
 import pytest
 
-from components.networks import TABLE
 from scripts import stack, wire
 from scripts.bench import __main__ as bench
 from scripts.bench import clock, deploy, direct, exported, figures, flat, memory, preview, report
@@ -29,6 +28,7 @@ from scripts.engine import Engine, Resource, State
 from scripts.paths import Paths
 from scripts.wire import Json, Table
 from tests.components import recorder
+from tests.matrix import TABLE
 
 pytestmark = pytest.mark.tools
 

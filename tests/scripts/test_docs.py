@@ -1,12 +1,15 @@
-"""scripts/run docs: the pages in docs/ are what the rules and settings say today, whole and well-formed."""
+"""scripts/run docs: what it writes is what rules, settings and program say today; the pages are well-formed."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+import pulumi_docker as docker
 import pytest
 from pydantic import BaseModel
 
@@ -22,15 +25,15 @@ from scripts.paths import ROOT
 ITEMS: Final = tuple(item for benchmark in BENCHMARKS for item in benchmark.items)
 
 
-@pytest.mark.parametrize("name", docs.PAGES)
-def test_the_pages_are_current(name: str) -> None:
-    assert (ROOT / name).read_text(encoding="utf-8") == docs.PAGES[name](), "run `make docs`"
+@pytest.mark.parametrize("name", docs.FILES)
+def test_the_files_are_current(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == docs.FILES[name](), "run `make docs`"
 
 
 def test_what_is_not_current_is_named_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
     monkeypatch.setattr(docs, "ROOT", tmp_path)
-    monkeypatch.setattr(docs, "PAGES", {"docs/policies.md": lambda: "a\n", "docs/settings.md": lambda: "b\n"})
+    monkeypatch.setattr(docs, "FILES", {"docs/policies.md": lambda: "a\n", "docs/settings.md": lambda: "b\n"})
     page, other = tmp_path / "docs" / "policies.md", tmp_path / "docs" / "settings.md"
     with pytest.raises(UserError, match=r"not current: docs/policies\.md, docs/settings\.md; run `make docs`"):
         docs.main(["--check"])
@@ -52,6 +55,22 @@ def test_a_changed_rule_makes_the_page_old(monkeypatch: pytest.MonkeyPatch) -> N
     family, rules = next(iter(FAMILIES.items()))
     monkeypatch.setitem(FAMILIES, family, (changed, *rules[1:]))
     assert docs.policies() != (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+
+
+def test_a_service_on_another_network_makes_the_matrix_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: Callable[..., docker.Container] = docker.Container
+
+    def other(resource_name: str, **arguments: object) -> docker.Container:
+        if resource_name == "sonarr-container":
+            arguments["networks_advanced"] = cast("list[object]", arguments["networks_advanced"])[:1]
+        return whole(resource_name, **arguments)
+
+    monkeypatch.setattr(docker, "Container", other)
+    before = (ROOT / "policies" / "matrix.yaml").read_text(encoding="utf-8").splitlines()
+    assert list(difflib.ndiff(before, docs.matrix().splitlines())) == [
+        f"{'-' if number == before.index('  sonarr-container: connects') else ' '} {line}"
+        for number, line in enumerate(before)
+    ], "one line for one membership"
 
 
 def test_every_rule_has_its_anchor_once() -> None:
