@@ -14,7 +14,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from unittest import mock
 
 import pytest
 
@@ -421,10 +420,10 @@ def test_both_at_once_is_refused() -> None:
         policy.main(["--state", "a", "--preview", "b"])
 
 
-def test_what_the_engine_will_mend_is_told() -> None:
-    text = "development-stacks: []\nremediate: {dev: [log-rotation]}\n"
-    with mock.patch.object(Path, "read_text", return_value=text):
-        settings = pack.configure(pack.read(), RULES, "dev")
+def test_what_the_engine_will_mend_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("development-stacks: []\nremediate: {dev: [log-rotation]}\n", encoding="utf-8")
+    settings = pack.configure(pack.read(file), RULES, "dev")
     app = Resource(
         type="docker:index/container:Container",
         name="sonarr-container",
