@@ -190,9 +190,9 @@ class TestMayTalk:
         }
         assert shared == {pair for pair in itertools.product(members(), repeat=2) if may_talk(*pair)}
 
-    @pytest.mark.parametrize("choice", CHOICES)
+    @pytest.mark.parametrize("choice", ["dev", "prod"])
     def test_is_what_the_declarations_say(self, choice: str) -> None:
-        """`reach`, which the program itself asks, and the matrix."""
+        """`reach`, which the program itself asks, and the matrix: with the embedded peer and without."""
         own = declared_networks(choice)
         assert own.keys() == services(choice) - riders(choice) - on_the_host(choice)
         for one, other in itertools.product(own, repeat=2):
