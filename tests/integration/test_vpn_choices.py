@@ -375,8 +375,8 @@ def test_data_lies_on_the_hosts_path(shape: Shape) -> None:
     assert not any(str(volume.name).endswith("-data-data") for volume in shape.stack.volumes())
 
 
-LABS: Final = frozenset({"image-registry", "no-stand-in-image"})
-"""Rules that keep the lab's images out of production, which is the one thing here that is not production's."""
+LABS: Final = frozenset({"image-registry"})
+"""What keeps the lab's images out of production, which is the one thing here that is not production's."""
 
 
 def test_what_is_up_passes_the_rules_for_production(shape: Shape) -> None:
