@@ -470,13 +470,15 @@ def test_files_are_packed_with_owner_and_mode() -> None:
 def test_work_is_done_in_order_and_not_more_than_so_many_at_a_time() -> None:
     lock, now, most = threading.Lock(), 0, 0
     done: list[str] = []
+    both = threading.Barrier(2)
 
     def work(key: str) -> None:
         nonlocal now, most
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.01)
+        if key in ("b", "c"):  # they wait for each other, so two are at work
+            both.wait(10)
         with lock:
             now -= 1
             done.append(key)
