@@ -120,7 +120,7 @@ def bad(stack: Stack, image_source: object) -> Iterator[Stack]:
         name="testbad-dev",
         http_port=free_port(44080),
         https_port=free_port(44443),
-        pool="172.31.192.0/20",
+        pool="172.31.144.0/20",
         more={"nexus:images": image_source},
     )
     with own(made):
