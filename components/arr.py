@@ -7,10 +7,22 @@ from typing import Final
 
 import pulumi
 
+from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, Site, User, Web
-from components.storage import Storage
+from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, User, Web
+from components.settings import Apps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrApp:
+    """The app in a stack, and what others need to use its API."""
+
+    service: Service
+    key: pulumi.Output[str]
+    """Its API key, 32 hexadecimal digits."""
+    url: str
+    """Where it answers on the network `apps`, such as http://sonarr:8989."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +44,18 @@ ARRS: Final = (
 
 def arr(
     app: Arr,
-    site: Site,
-    storage: Storage,
+    host: DockerHost,
+    apps: Apps,
     secrets: SecretBundle,
     tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
-) -> Service:
+) -> ArrApp:
     """The app, on a rootless image. The edge signs users in, so the app's own pages ask for
     nothing (`External`). Its API asks for the key, which was generated before the first start; but one of those pages
     (/initialize.json) hands the key out, so whoever is on `apps` can use the API as well."""
     prefix = app.name.upper()
-    apps = site.settings.apps
-    return Service(
+    api_key = secrets.hexadecimal(f"{app.name}-api-key")
+    service = Service(
         app.name,
         ServiceArgs(
             image=app.name,
@@ -71,10 +83,10 @@ def arr(
                 f"{prefix}__SERVER__PORT": str(app.port),
                 f"{prefix}__UPDATE__AUTOMATICALLY": "False",
             },
-            secrets={"api_key": secrets.hexadecimal(f"{app.name}-api-key")},
+            secrets={"api_key": api_key},
             mounts=(
-                storage.volume(app.name, "config", "/config"),
-                *((storage.data(),) if app.media else ()),
+                host.storage.volume(app.name, "config", "/config"),
+                *((host.storage.data(),) if app.media else ()),
             ),
             # .NET extracts and compiles under /tmp.
             tmpfs={"/tmp": "size=256m,mode=1777"},  # noqa: S108
@@ -87,6 +99,7 @@ def arr(
             after=(tree,) if app.media else (),
             stop_grace=60,
         ),
-        site,
+        host,
         opts,
     )
+    return ArrApp(service=service, key=api_key, url=f"http://{service.address}:{app.port}")

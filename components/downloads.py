@@ -16,6 +16,7 @@ from typing import Final, assert_never
 
 import pulumi
 
+from components.dockerhost import DockerHost
 from components.names import physical
 from components.networks import APPS, SOCKET_GUARD, TUNNEL, OwnNetworks
 from components.secrets import ADMIN_USER, SecretBundle, WireGuardKeys
@@ -31,7 +32,6 @@ from components.service import (
     Service,
     ServiceArgs,
     SharesNetworkOf,
-    Site,
     User,
     Web,
 )
@@ -41,13 +41,13 @@ from components.settings import (
     OPENVPN_USER,
     WIREGUARD_PRESHARED_KEY,
     WIREGUARD_PRIVATE_KEY,
+    Apps,
     EmbeddedVpn,
     OpenVpn,
     Secrets,
     Vpn,
     WireGuardVpn,
 )
-from components.storage import Storage
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"
 
@@ -108,7 +108,7 @@ def vpn_keys(secrets: SecretBundle) -> VpnKeys:
     )
 
 
-def vpn_peer(site: Site, keys: VpnKeys, opts: pulumi.ResourceOptions | None = None) -> Service:
+def vpn_peer(host: DockerHost, keys: VpnKeys, opts: pulumi.ResourceOptions | None = None) -> Service:
     """The WireGuard server that plays the provider in dev. It needs no account and hides nothing."""
     return Service(
         "vpn-peer",
@@ -131,20 +131,21 @@ def vpn_peer(site: Site, keys: VpnKeys, opts: pulumi.ResourceOptions | None = No
             privileges=_PEER_PRIVILEGES,
             health=HealthCheck(test=("CMD-SHELL", "wg show wg0 >/dev/null && ip -4 addr show wg0 | grep -q inet")),
         ),
-        site,
+        host,
         opts,
     )
 
 
 def vpn(
-    site: Site,
+    host: DockerHost,
+    settings: Vpn,
     keys: VpnKeys,
     given: Secrets,
     peer: Service | None,
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """gluetun on `tunnel` and `apps`: the way out of whatever shares its namespace, and a firewall around it."""
-    env, files = _provider(site, keys, given)
+    env, files = _provider(host, settings, keys, given)
     control = keys.control.apply(lambda key: json.dumps({"auth": "apikey", "apikey": key}))
     return Service(
         "vpn",
@@ -153,7 +154,7 @@ def vpn(
             user=ROOT,
             # Its resolver's block lists, which the embedded choice does without, take some 200 MB (gluetun#2054), and
             # more while they are renewed each day.
-            memory=256 if isinstance(site.settings.vpn, EmbeddedVpn) else 512,
+            memory=256 if isinstance(settings, EmbeddedVpn) else 512,
             cpus=1.0,
             network=OwnNetworks(TUNNEL, APPS),
             env={
@@ -164,23 +165,23 @@ def vpn(
                 "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
                 "VERSION_INFORMATION": "off",
             },
-            config={"post-rules.txt": _last_rules(site) or "# no address is known before the tunnel is up\n"},
+            config={"post-rules.txt": _last_rules(host) or "# no address is known before the tunnel is up\n"},
             config_at="/iptables",
             secrets={**files, "control_role": control},
-            privileges=_vpn_privileges(site.settings.vpn),
+            privileges=_vpn_privileges(settings),
             health=HealthCheck(
                 test=("CMD", "/gluetun-entrypoint", "healthcheck"), interval=5, timeout=5, start_period=60
             ),
             after=(peer.container,) if peer else (),
         ),
-        site,
+        host,
         opts,
     )
 
 
-def _last_rules(site: Site) -> str:
+def _last_rules(host: DockerHost) -> str:
     """The rules that gluetun sets when its own are there: each goes to the top of its chain, and only drops."""
-    apps, tunnel = site.networks.subnet(APPS), site.networks.subnet(TUNNEL)
+    apps, tunnel = host.networks.subnet(APPS), host.networks.subnet(TUNNEL)
     return "\n".join(
         (
             "# gluetun lets an established connection go on, by the default route where tun0 is set down but not",
@@ -200,16 +201,16 @@ def _last_rules(site: Site) -> str:
 
 
 def _provider(
-    site: Site, keys: VpnKeys, given: Secrets
+    host: DockerHost, settings: Vpn, keys: VpnKeys, given: Secrets
 ) -> tuple[dict[str, pulumi.Input[str]], dict[str, pulumi.Output[str]]]:
     """gluetun's environment and secret files for the chosen provider."""
-    match site.settings.vpn:
+    match settings:
         case EmbeddedVpn():
             return {
                 "VPN_SERVICE_PROVIDER": "custom",
                 "VPN_TYPE": "wireguard",
                 "WIREGUARD_ADDRESSES": f"{CLIENT_ADDRESS}/32",
-                "WIREGUARD_ENDPOINT_IP": str(site.networks.address(PEER_ON_TUNNEL)),
+                "WIREGUARD_ENDPOINT_IP": str(host.networks.address(PEER_ON_TUNNEL)),
                 "WIREGUARD_ENDPOINT_PORT": str(PEER_PORT),
                 "WIREGUARD_MTU": "1320",
                 "WIREGUARD_PERSISTENT_KEEPALIVE_INTERVAL": "15s",
@@ -282,8 +283,8 @@ def _wireguard_files(
 
 
 def qbittorrent(
-    site: Site,
-    storage: Storage,
+    host: DockerHost,
+    apps: Apps,
     secrets: SecretBundle,
     through: Service,
     proxy: str,
@@ -292,7 +293,6 @@ def qbittorrent(
 ) -> Service:
     """qBittorrent inside the namespace of `through`, bound to tun0, its page behind the generated password and the
     reverse proxy at the address `proxy`."""
-    apps = site.settings.apps
     template = Template((TEMPLATES / "qbittorrent" / "qBittorrent.conf").read_text())
     # The edge knows the host name already, and qBittorrent refuses one whose port is not its own (18443, say).
     # Traefik alone says who asks: else its own address would be banned, for everybody, after five wrong passwords.
@@ -313,7 +313,7 @@ def qbittorrent(
             env={"QBT_WEBUI_PORT": str(WEBUI_PORT)},
             config={"downloader.sh": (TEMPLATES / "qbittorrent" / "downloader.sh").read_text()},
             secrets={"qBittorrent.conf": conf},
-            mounts=(storage.volume("qbittorrent", "config", "/config"), storage.data()),
+            mounts=(host.storage.volume("qbittorrent", "config", "/config"), host.storage.data()),
             # Healthy only on the tunnel that is there.
             health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
             web=Web(host="qbittorrent", port=WEBUI_PORT, sign_in=OwnSignIn()),
@@ -321,7 +321,7 @@ def qbittorrent(
             after=(tree,),
             stop_grace=120,
         ),
-        site,
+        host,
         opts,
     )
 
@@ -342,7 +342,7 @@ def guard_calls() -> dict[str, str]:
     return {"GET": f"{path}/json", "POST": f"{path}/start"}
 
 
-def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+def guard(host: DockerHost, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Starts the downloader where Docker tried to and could not, which Docker does not try again (docs/adr/0011)."""
     return Service(
         GUARD,
@@ -359,6 +359,6 @@ def guard(site: Site, proxy: Service, opts: pulumi.ResourceOptions | None = None
             health=HealthCheck(test=("CMD-SHELL", "find /tmp/answered -mmin -2 | grep -q .")),
             after=(proxy.container,),
         ),
-        site,
+        host,
         opts,
     )

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 import pulumi
 import yaml
 
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
 from components.secrets import SecretBundle
@@ -27,7 +28,6 @@ from components.service import (
     Service,
     ServiceArgs,
     SignIn,
-    Site,
     Web,
 )
 from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
@@ -174,14 +174,14 @@ def urls(settings: EdgeSettings, services: Sequence[Service]) -> dict[str, str]:
 
 
 def edge(
-    site: Site,
+    host: DockerHost,
+    settings: EdgeSettings,
     services: Sequence[Service],
     secrets: SecretBundle,
     given: Secrets,
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
     """Traefik in front of every service that has a web page. HTTP only redirects."""
-    settings = site.settings.edge
     address = str(settings.bind_address)
     config_file = f"--configfile={CONFIG}/traefik.yml"
     certificate, key = given.get(TLS_CERTIFICATE), given.get(TLS_KEY)
@@ -209,6 +209,6 @@ def edge(
             metrics=Metrics(port=STATUS),
             stop_grace=20,
         ),
-        site,
+        host,
         opts,
     )

@@ -12,7 +12,8 @@ from typing import Final
 
 import pulumi
 
-from components.service import CONFIG, ROOT, HealthCheck, HostNetwork, Privileges, Service, ServiceArgs, Site
+from components.dockerhost import DockerHost
+from components.service import CONFIG, ROOT, HealthCheck, HostNetwork, Privileges, Service, ServiceArgs
 
 SCRIPT: Final = Path(__file__).parent.parent / "config" / "firewall" / "firewall.sh"
 
@@ -26,7 +27,7 @@ def chain(stack: str) -> str:
     return name if len(name) <= _LONGEST else f"{name[:19]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def firewall(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
+def firewall(host: DockerHost, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Keeps its rules in the host's tables for as long as it runs, and takes them along when it is stopped."""
     script = f"{CONFIG}/{SCRIPT.name}"
     return Service(
@@ -40,14 +41,14 @@ def firewall(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
             entrypoint=("/bin/sh", script),
             env={
                 "CHAIN": chain(pulumi.get_stack()),
-                "OPEN": " ".join(map(str, site.networks.open)),
-                "POOL": str(site.settings.networks.pool),
+                "OPEN": " ".join(map(str, host.networks.open)),
+                "POOL": str(host.networks.pool),
             },
             config={SCRIPT.name: SCRIPT.read_text()},
             tmpfs={},
             privileges=Privileges(why="writes the rules of a firewall", capabilities=("CAP_NET_ADMIN",)),
             health=HealthCheck(test=("CMD", "/bin/sh", script, "check"), interval=5, start_period=20),
         ),
-        site,
+        host,
         opts,
     )

@@ -26,7 +26,7 @@ from components import commands, reach
 from components.errors import PlatformError
 
 if TYPE_CHECKING:
-    from components.settings import DockerHost, Settings
+    from components.settings import Docker, Settings
 
 LABEL_STACK: Final = "nexus.stack"
 _ELSEWHERE: Final = "the engine runs in a virtual machine, whose devices, paths and routes are its own"
@@ -81,7 +81,7 @@ class Engine:
         return PurePosixPath(self.root, "image", self.storage_driver, "layerdb")
 
 
-_ORDINARY: Final = Engine(
+ORDINARY: Final = Engine(
     version="", storage_driver="overlay2", cgroup_version="", root=Path("/var/lib/docker"), cpus=0
 )
 """What is taken of an engine that was not asked."""
@@ -149,7 +149,7 @@ def engine_of(settings: Settings, facts: HostFacts) -> Engine:
     settings."""
     if facts.engine is not None:
         return facts.engine
-    return replace(_ORDINARY, containerd_images=settings.docker.image_store == "containerd")
+    return replace(ORDINARY, containerd_images=settings.docker.image_store == "containerd")
 
 
 def socket_path(settings: Settings, engine: Engine) -> PurePosixPath:
@@ -605,7 +605,7 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def unreachable(engine: DockerHost, error: Exception) -> str:
+def unreachable(engine: Docker, error: Exception) -> str:
     """Why no engine answers and what to do."""
     where = f"no Docker Engine answers at {engine.host}"
     if reach.is_ssh(engine.host):
@@ -634,7 +634,7 @@ def _set(facts: HostFacts, key: str, value: str) -> str:
 class _Api:
     """The engine's HTTP API, on one connection."""
 
-    def __init__(self, engine: DockerHost) -> None:
+    def __init__(self, engine: Docker) -> None:
         self._connection = http.client.HTTPConnection("docker", timeout=_TIMEOUT)
         self._engine = engine
 

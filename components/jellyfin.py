@@ -6,10 +6,10 @@ from typing import Final
 
 import pulumi
 
+from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
-from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, Site, User, Web
-from components.settings import NoGpu
-from components.storage import Storage
+from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, User, Web
+from components.settings import Apps, Jellyfin, NoGpu
 
 PORT: Final = 8096
 
@@ -39,16 +39,16 @@ _START: Final = (
 
 
 def jellyfin(
-    site: Site,
-    storage: Storage,
+    host: DockerHost,
+    settings: Jellyfin,
+    apps: Apps,
+    url: str,
     proxy: str,
     tree: pulumi.Input[pulumi.Resource],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """Jellyfin behind the reverse proxy at the address `proxy`. It keeps its own sign-in: its apps for phones
-    and televisions cannot follow a redirect to another one. Media is read-only to it."""
-    settings = site.settings.jellyfin
-    apps = site.settings.apps
+    """Jellyfin at `url`, behind the reverse proxy at the address `proxy`. It keeps its own sign-in: its apps for
+    phones and televisions cannot follow a redirect to another one. Media is read-only to it."""
     proxies = _PROXIES.format(address=proxy)
     return Service(
         "jellyfin",
@@ -62,16 +62,16 @@ def jellyfin(
             entrypoint=("/bin/sh", "-c", _START.format(proxies=proxies)),
             env={
                 "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
-                "JELLYFIN_PublishedServerUrl": site.settings.edge.url("jellyfin"),
+                "JELLYFIN_PublishedServerUrl": url,
             },
             config={
                 "system.xml": _SYSTEM,
                 "network.xml": _NETWORK.format(proxies=proxies),
             },
             mounts=(
-                storage.volume("jellyfin", "config", "/config"),
-                storage.volume("jellyfin", "cache", "/cache", keep=False),
-                storage.data(read_only=True),
+                host.storage.volume("jellyfin", "config", "/config"),
+                host.storage.volume("jellyfin", "cache", "/cache", keep=False),
+                host.storage.data(read_only=True),
             ),
             tmpfs={
                 "/tmp": "size=256m,mode=1777",  # noqa: S108
@@ -94,6 +94,6 @@ def jellyfin(
             after=(tree,),
             stop_grace=60,
         ),
-        site,
+        host,
         opts,
     )

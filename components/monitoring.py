@@ -14,9 +14,8 @@ from typing import Final
 import pulumi
 import yaml
 
-from components import host
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
-from components.host import Engine
 from components.names import physical
 from components.networks import (
     ALERTS,
@@ -43,7 +42,6 @@ from components.service import (
     Privileges,
     Service,
     ServiceArgs,
-    Site,
     User,
     Web,
 )
@@ -56,7 +54,7 @@ from components.settings import (
     Secrets,
     WebhookReceiver,
 )
-from components.storage import BindMount, Storage
+from components.storage import BindMount
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"
 GRAFANA: Final = User(uid=472, gid=0)
@@ -87,7 +85,7 @@ def _answers(port: int, path: str, address: str = "127.0.0.1") -> HealthCheck:
     return HealthCheck(test=("CMD", "wget", "-q", "-O", "/dev/null", f"http://{address}:{port}{path}"))
 
 
-def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | None = None) -> Service:
+def node_exporter(host: DockerHost, opts: pulumi.ResourceOptions | None = None) -> Service:
     """The host's CPU, memory and disks, without a single path of the host: /proc and /sys of any container show
     them. The data tree is mounted for the free space of its file system; /etc/hosts lies on Docker's own."""
     collectors = ("cpu", "diskstats", "filesystem", "hwmon", "loadavg", "meminfo", "stat", "time", "uname", "vmstat")
@@ -100,18 +98,17 @@ def node_exporter(site: Site, storage: Storage, opts: pulumi.ResourceOptions | N
             cpus=0.5,
             network=OwnNetworks(EXPORTERS),
             command=("--collector.disable-defaults", *(f"--collector.{name}" for name in collectors)),
-            mounts=(storage.data(read_only=True),),
+            mounts=(host.storage.data(read_only=True),),
             health=_answers(9100, "/"),
             metrics=Metrics(port=9100),
         ),
-        site,
+        host,
         opts,
     )
 
 
 def socket_proxy(
-    site: Site,
-    engine: Engine,
+    host: DockerHost,
     consumer: str,
     calls: Mapping[str, str],
     network: Network,
@@ -119,8 +116,6 @@ def socket_proxy(
 ) -> Service:
     """What mounts the Docker socket, read-only, for one consumer on a `network` of the two. `calls` has a regular
     expression for each HTTP method that it hands on, which a path matches as a whole."""
-    socket = host.socket_path(site.settings, engine)
-    gid = host.socket_gid(site.settings, engine)
     return Service(
         f"{consumer}-socket-proxy",
         ServiceArgs(
@@ -136,17 +131,17 @@ def socket_proxy(
                 "-allowhealthcheck",
                 "-loglevel=info",
             ),
-            mounts=(BindMount(source=str(socket), target="/var/run/docker.sock"),),
-            groups=(gid,),
+            mounts=(BindMount(source=str(host.socket.path), target="/var/run/docker.sock"),),
+            groups=(host.socket.gid,),
             health=HealthCheck(test=("CMD", "./healthcheck")),
             tmpfs={},
         ),
-        site,
+        host,
         opts,
     )
 
 
-def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
+def cadvisor(host: DockerHost, proxy: Service, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Memory and CPU of each container, by name. It is root without capabilities but one: the engine's layer
     database, which maps containers to names, is readable by root alone.
 
@@ -166,7 +161,7 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
                 "-port=8080",
                 f"--docker=tcp://{proxy.name}:2375",
                 "--docker_only=true",
-                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if engine.containerd_images else ()),
+                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if host.engine.containerd_images else ()),
                 "--store_container_labels=false",
                 "--housekeeping_interval=30s",
                 "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
@@ -177,21 +172,21 @@ def cadvisor(site: Site, engine: Engine, proxy: Service, opts: pulumi.ResourceOp
             ),
             mounts=(
                 BindMount(source="/sys", target="/sys"),
-                *((BindMount(source=str(layers), target=str(layers)),) if (layers := engine.layers) else ()),
+                *((BindMount(source=str(layers), target=str(layers)),) if (layers := host.engine.layers) else ()),
             ),
             health=_answers(8080, "/healthz"),
             metrics=Metrics(port=8080, of_containers=True),
             after=(proxy.container,),
         ),
-        site,
+        host,
         opts,
     )
 
 
-def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) -> Service:
+def blackbox_exporter(host: DockerHost, opts: pulumi.ResourceOptions | None = None) -> Service:
     """Asks the apps that have no metrics of their own whether they answer. It asks for anybody who reaches it, and so
     it listens where Prometheus is and not where the apps are."""
-    address = str(site.networks.address(_BLACKBOX_LISTENS))
+    address = str(host.networks.address(_BLACKBOX_LISTENS))
     modules = {
         "modules": {
             "http_2xx": {
@@ -214,17 +209,19 @@ def blackbox_exporter(site: Site, opts: pulumi.ResourceOptions | None = None) ->
             health=_answers(9115, "/-/healthy", address),
             metrics=Metrics(port=9115),
         ),
-        site,
+        host,
         opts,
     )
 
 
-def alertmanager(site: Site, storage: Storage, given: Secrets, opts: pulumi.ResourceOptions | None = None) -> Service:
-    """Groups alerts and sends them to the receiver of the settings."""
-    receiver, files = _receiver(site.settings.monitoring.receiver, given)
+def alertmanager(
+    host: DockerHost, receiver: Receiver, given: Secrets, opts: pulumi.ResourceOptions | None = None
+) -> Service:
+    """Groups alerts and sends them to the receiver."""
+    kind, files = _receiver(receiver, given)
     configuration = {
         "route": {"receiver": "default", "group_by": ["alertname", "service"], "repeat_interval": "12h"},
-        "receivers": [{"name": "default", **receiver}],
+        "receivers": [{"name": "default", **kind}],
     }
     return Service(
         "alertmanager",
@@ -241,11 +238,11 @@ def alertmanager(site: Site, storage: Storage, given: Secrets, opts: pulumi.Reso
             ),
             config={"alertmanager.yml": yaml.safe_dump(configuration)},
             secrets=files,
-            mounts=(storage.volume("alertmanager", "data", "/alertmanager"),),
+            mounts=(host.storage.volume("alertmanager", "data", "/alertmanager"),),
             health=_answers(9093, "/-/healthy"),
             metrics=Metrics(port=9093),
         ),
-        site,
+        host,
         opts,
     )
 
@@ -270,11 +267,9 @@ def _receiver(receiver: Receiver, given: Secrets) -> tuple[dict[str, object], di
             return {"email_configs": [mail]}, {"smtp_password": given.require(SMTP_PASSWORD)}
 
 
-def grafana(
-    site: Site, storage: Storage, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None
-) -> Service:
-    """Grafana with its data source and dashboards from files, and nothing fetched from the internet. The admin
-    password is read at the first start only: afterwards it is Grafana's own."""
+def grafana(host: DockerHost, url: str, secrets: SecretBundle, opts: pulumi.ResourceOptions | None = None) -> Service:
+    """Grafana at `url`, with its data source and dashboards from files, and nothing fetched from the internet. The
+    admin password is read at the first start only: afterwards it is Grafana's own."""
     source = {
         "apiVersion": 1,
         "datasources": [
@@ -323,7 +318,7 @@ def grafana(
                 "GF_PLUGINS_PREINSTALL_DISABLED": "true",
                 "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
                 "GF_SECURITY_ADMIN_USER": ADMIN_USER,
-                "GF_SERVER_ROOT_URL": site.settings.edge.url("grafana"),
+                "GF_SERVER_ROOT_URL": url,
                 "GF_USERS_ALLOW_SIGN_UP": "false",
             },
             config={
@@ -332,13 +327,13 @@ def grafana(
                 **{f"dashboards/{file.name}": file.read_text() for file in files},
             },
             secrets={"admin_password": secrets.admin_password},
-            mounts=(storage.volume("grafana", "data", "/var/lib/grafana"),),
+            mounts=(host.storage.volume("grafana", "data", "/var/lib/grafana"),),
             health=_answers(3000, "/api/health"),
             web=Web(host="grafana", port=3000, sign_in=OwnSignIn(), hidden_paths=("/metrics",)),
             metrics=Metrics(port=3000),
             stop_grace=30,
         ),
-        site,
+        host,
         opts,
     )
 
@@ -411,20 +406,20 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
 
 
 def prometheus(
-    site: Site,
-    storage: Storage,
-    engine: Engine,
+    host: DockerHost,
+    retention: str,
     services: Sequence[Service],
     opts: pulumi.ResourceOptions | None = None,
 ) -> Service:
-    """Prometheus over `services`. No page at the edge: Grafana is the way to it. It listens where Grafana is and not
-    where it scrapes, since what it holds is nothing for those it watches.
+    """Prometheus over `services`, whose metrics it keeps for `retention`, such as 15d. No page at the edge: Grafana
+    is the way to it. It listens where Grafana is and not where it scrapes, since what it holds is nothing for those
+    it watches.
 
     Where images lie in containerd its configuration has the ids of their containers, so it is made anew with each.
     """
-    address = str(site.networks.address(_PROMETHEUS_LISTENS))
+    address = str(host.networks.address(_PROMETHEUS_LISTENS))
     configuration: pulumi.Input[str] = prometheus_configuration(services)
-    if engine.containerd_images:
+    if host.engine.containerd_images:
         ids = {physical(service.name): service.container.id for service in services}
         configuration = pulumi.Output.all(**ids).apply(
             lambda found: prometheus_configuration(services, {identity: name for name, identity in found.items()})
@@ -440,17 +435,17 @@ def prometheus(
             command=(
                 f"--config.file={CONFIG}/prometheus.yml",
                 "--storage.tsdb.path=/prometheus",
-                f"--storage.tsdb.retention.time={site.settings.monitoring.retention}",
+                f"--storage.tsdb.retention.time={retention}",
                 f"--web.listen-address={address}:9090",
             ),
             config={
                 "prometheus.yml": configuration,
                 "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
             },
-            mounts=(storage.volume("prometheus", "data", "/prometheus"),),
+            mounts=(host.storage.volume("prometheus", "data", "/prometheus"),),
             health=_answers(9090, "/-/healthy", address),
             stop_grace=60,
         ),
-        site,
+        host,
         opts,
     )

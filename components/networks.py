@@ -244,6 +244,7 @@ class Networks(pulumi.ComponentResource):
         table: Sequence[Network] = TABLE,
     ) -> None:
         super().__init__("nexus:networks:Networks", "networks", {}, opts)
+        self.pool = pool
         self._table = tuple(table)
         self._subnets = subnets(pool, self._table)
         self._fixed: dict[ipaddress.IPv4Address, str] = {}

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypedDict
 
 if TYPE_CHECKING:
-    from components.settings import DockerHost
+    from components.settings import Docker
 
 SOCKET: Final = "/var/run/docker.sock"
 """Where an engine listens that nobody has told otherwise."""
@@ -112,7 +112,7 @@ class _Provider(TypedDict):
     key_material: str
 
 
-def provider(engine: DockerHost) -> _Provider:
+def provider(engine: Docker) -> _Provider:
     """What the provider is told of the engine."""
     host, options = engine.host, [*engine.ssh_options]
     if is_ssh(host):
@@ -132,7 +132,7 @@ def provider(engine: DockerHost) -> _Provider:
     }
 
 
-def ssh(engine: DockerHost, *remote: str) -> list[str]:
+def ssh(engine: Docker, *remote: str) -> list[str]:
     """The `ssh` command that runs `remote` on the host of an ssh:// address, as the provider makes it."""
     parts = _parts(engine.host)
     words = ["ssh"]
@@ -156,7 +156,7 @@ def _end() -> None:
         child.wait()
 
 
-def dial(engine: DockerHost, timeout: float) -> socket.socket:
+def dial(engine: Docker, timeout: float) -> socket.socket:
     """A connection to the engine; `timeout` in seconds for each answer on it. Raises OSError.
 
     By ssh the connection stands before anybody has signed in: a failure shows as its end, and `complaint` says why.
@@ -194,7 +194,7 @@ def dial(engine: DockerHost, timeout: float) -> socket.socket:
     return line
 
 
-def complaint(engine: DockerHost) -> str:
+def complaint(engine: Docker) -> str:
     """What `ssh`, or `docker` on the far side, says where it cannot reach the engine; empty where nothing does."""
     if not is_ssh(engine.host):
         return ""
@@ -214,7 +214,7 @@ def complaint(engine: DockerHost) -> str:
     return " ".join(done.stderr.split()) if done.returncode else ""
 
 
-def run(engine: DockerHost, script: str, arguments: Sequence[str], timeout: float) -> str:
+def run(engine: Docker, script: str, arguments: Sequence[str], timeout: float) -> str:
     """What a POSIX shell script prints on the engine's host, with these arguments. Raises OSError saying why not.
 
     By ssh it goes in by standard input: the far side's shell need not be one that reads the script.
@@ -237,7 +237,7 @@ def socket_path(host: str) -> str:
     return _parts(host)["path"] or SOCKET if is_ssh(host) else host.removeprefix("unix://")
 
 
-def _docker(engine: DockerHost, *words: str) -> list[str]:
+def _docker(engine: Docker, *words: str) -> list[str]:
     return ["docker", f"--host=unix://{socket_path(engine.host)}", *words]
 
 

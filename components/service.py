@@ -15,16 +15,19 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final, TypeAlias, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 import pulumi
 import pulumi_docker as docker
 
 from components.errors import PlatformError
 from components.names import LABEL_OWN, LABEL_SEED, labels, physical
-from components.networks import Networks, OwnNetworks
-from components.settings import DriGpu, NvidiaGpu, Settings
+from components.networks import OwnNetworks
+from components.settings import DriGpu, NvidiaGpu
 from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
+
+if TYPE_CHECKING:
+    from components.dockerhost import DockerHost
 
 CONFIG: Final = "/run/config"
 """Where a service finds its configuration files, read-only."""
@@ -380,17 +383,6 @@ class ImageStore(pulumi.ComponentResource):
         return self._pulled[key].image_id
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """What every service of a stack stands on."""
-
-    settings: Settings
-    images: ImageStore
-    networks: Networks
-    wall: pulumi.Resource | None = None
-    """What keeps containers from the host: it is there before any that has the host for a gateway."""
-
-
 @final
 class Service(pulumi.ComponentResource):
     """One app as a container, and the one-shot container that fills its volumes before it starts.
@@ -398,11 +390,13 @@ class Service(pulumi.ComponentResource):
     `container` carries the id on which others depend.
     """
 
-    def __init__(self, name: str, args: ServiceArgs, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, args: ServiceArgs, host: DockerHost, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("nexus:service:Service", name, {}, opts)
         self.name = name
         self.args = args
-        self.site = site
+        self.host = host
         seed = self._seed()
         self.container = self._container(seed)
         self.register_outputs({})
@@ -458,7 +452,7 @@ class Service(pulumi.ComponentResource):
             return None
         return one_shot(
             self.name,
-            self.site,
+            self.host,
             mounts=[*self._delivered, *owned],
             uploads=uploads,
             script="\n".join(
@@ -474,7 +468,7 @@ class Service(pulumi.ComponentResource):
         )
 
     def _container(self, seed: pulumi.Output[docker.Container] | None) -> docker.Container:
-        args, site, privileges = self.args, self.site, self.args.privileges
+        args, host, privileges = self.args, self.host, self.args.privileges
         mounts = [
             *args.mounts,
             *(VolumeMount(volume=mount.volume, target=mount.target, read_only=True) for mount in self._delivered),
@@ -492,7 +486,7 @@ class Service(pulumi.ComponentResource):
         if own := [name for name in ("entrypoint", "command") if getattr(args, name)]:
             marks[LABEL_OWN] = " ".join(own)
         network_mode, attachments = self._network()
-        env: dict[str, pulumi.Input[str]] = {"TZ": site.settings.apps.timezone, **args.env}
+        env: dict[str, pulumi.Input[str]] = {"TZ": host.timezone, **args.env}
         return docker.Container(
             f"{self.name}-container",
             name=physical(self.name),
@@ -501,7 +495,7 @@ class Service(pulumi.ComponentResource):
             # reaches it; nor one with a dot, which libc takes for a domain to look names up in. Who has no network of
             # its own takes the name of what it is in.
             hostname=f"{pulumi.get_project()}-{self.name}" if attachments else None,
-            image=site.images.id_of(args.image),
+            image=host.images.id_of(args.image),
             user=str(args.user),
             entrypoints=list(args.entrypoint) if args.entrypoint else None,
             command=list(args.command) or None,
@@ -565,14 +559,14 @@ class Service(pulumi.ComponentResource):
     def _wall(self) -> list[pulumi.Resource]:
         network = self.args.network
         out = isinstance(network, OwnNetworks) and network.lead_out
-        return [self.site.wall] if self.site.wall is not None and out else []
+        return [self.host.wall] if self.host.wall is not None and out else []
 
     def _network(
         self,
     ) -> tuple[pulumi.Input[str] | None, list[docker.ContainerNetworksAdvancedArgs] | None]:
         match self.args.network:
             case OwnNetworks() as own:
-                return None, self.site.networks.attachments(self.name, own)
+                return None, self.host.networks.attachments(self.name, own)
             case SharesNetworkOf(service=target):
                 # By id: the engine stores the id, and a replaced target must replace its riders.
                 return pulumi.Output.concat("container:", target.container.id), None
@@ -582,7 +576,7 @@ class Service(pulumi.ComponentResource):
 
 def one_shot(
     name: str,
-    site: Site,
+    host: DockerHost,
     *,
     mounts: list[VolumeMount] | list[Mount],
     uploads: list[docker.ContainerUploadArgs] | None = None,
@@ -597,7 +591,7 @@ def one_shot(
     container = docker.Container(
         f"{name}-seed",
         name=physical(f"{name}-seed"),
-        image=site.images.id_of("busybox"),
+        image=host.images.id_of("busybox"),
         command=["sh", "-ec", script],
         # No `user`, which is root in this image: with one, the engine gives it every uploaded file.
         labels=[

@@ -185,7 +185,7 @@ class _Section(BaseModel):
     )
 
 
-class DockerHost(_Section):
+class Docker(_Section):
     """``nexus:docker``: which Docker Engine the stack lives on."""
 
     host: str = Field(
@@ -220,7 +220,7 @@ class DockerHost(_Section):
         return host
 
     @model_validator(mode="after")
-    def _options_have_a_use(self) -> DockerHost:
+    def _options_have_a_use(self) -> Docker:
         if self.ssh_options and not reach.is_ssh(self.host):
             raise ValueError("ssh-options are for a host of the form ssh://user@host")
         return self
@@ -630,7 +630,7 @@ class Monitoring(_Section):
 class Settings(_Section):
     """The whole of a stack file, without its secrets. Each field is one key: ``nexus:<field>``."""
 
-    docker: DockerHost = Field(DockerHost(), description="Which Docker Engine the stack lives on.")
+    docker: Docker = Field(Docker(), description="Which Docker Engine the stack lives on.")
     images: Images = Field(Images(), description="Where images come from; left out: the pinned registries.")
     apps: Apps = Field(Apps(), description="What every app runs as.")
     networks: Networks = Field(Networks(), description="The addresses of the stack's networks.")

@@ -23,7 +23,7 @@ import urllib3.connectionpool
 
 from components import host, reach
 from components.names import LABEL_ROLE, LABEL_STACK
-from components.settings import DockerHost, Settings
+from components.settings import Docker, Settings
 from scripts import process
 from scripts.console import UserError, say
 from scripts.paths import Paths
@@ -101,7 +101,7 @@ def judge(settings: Settings, facts: host.HostFacts) -> None:
         raise UserError("this host lacks what the stack needs:\n  " + "\n  ".join(problems))
 
 
-def connect(engine: DockerHost) -> docker.DockerClient:
+def connect(engine: Docker) -> docker.DockerClient:
     """A client of the stack's Docker Engine. Raises UserError where none answers."""
     try:
         client = _over_ssh(engine) if reach.is_ssh(engine.host) else _client(engine.host)
@@ -115,7 +115,7 @@ def _client(url: str, version: str | None = None) -> docker.DockerClient:
     return docker.DockerClient(base_url=url, timeout=_SECONDS, version=version)
 
 
-def _over_ssh(engine: DockerHost) -> docker.DockerClient:
+def _over_ssh(engine: Docker) -> docker.DockerClient:
     """A client whose connections are those of reach.py. docker-py's own ssh takes no options, and needs paramiko."""
 
     def through(client: docker.DockerClient) -> docker.DockerClient:
@@ -130,14 +130,14 @@ def _over_ssh(engine: DockerHost) -> docker.DockerClient:
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    engine: DockerHost
+    engine: Docker
 
     def connect(self) -> None:
         self.sock = reach.dial(self.engine, _SECONDS)
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
-    def __init__(self, engine: DockerHost) -> None:
+    def __init__(self, engine: Docker) -> None:
         super().__init__("localhost", timeout=_SECONDS, maxsize=reach.SSH_PARALLEL)
         self._engine = engine
 
@@ -148,7 +148,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, engine: DockerHost) -> None:
+    def __init__(self, engine: Docker) -> None:
         super().__init__()
         self._pool = _Pool(engine)
 

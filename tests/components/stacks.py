@@ -6,17 +6,19 @@ import functools
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from unittest import mock
 
 import yaml
 
 from components import downloads, host, reach
+from components.dockerhost import DockerHost, Socket
 from components.images import PINS
 from components.networks import APPS, EGRESS, Networks, OwnNetworks
-from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Site, User
+from components.service import HealthCheck, ImageStore, Service, ServiceArgs, User
 from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
+from components.storage import Storage
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -194,17 +196,26 @@ GOOD: Final = ServiceArgs(
 """A service that nothing is wrong with, which each test changes in one way."""
 
 
-def declare(program: Callable[[Site], object]) -> Recorder:
+def declare(program: Callable[[DockerHost], object]) -> Recorder:
     """Runs a program that makes services by hand, with the default settings."""
 
     def whole() -> object:
         chosen = Settings(vpn=EmbeddedVpn(type="embedded"))
-        site = Site(settings=chosen, images=ImageStore(PINS), networks=Networks(chosen.networks.pool))
-        return program(site)
+        return program(
+            DockerHost(
+                engine=host.ORDINARY,
+                images=ImageStore(PINS),
+                networks=Networks(chosen.networks.pool),
+                # A path, so that there is no volume but those of the program.
+                storage=Storage(chosen.storage.model_copy(update={"data": PurePosixPath("/srv/media")})),
+                socket=Socket(path=PurePosixPath(reach.SOCKET), gid=SOCKET_GID),
+                timezone=chosen.apps.timezone,
+            )
+        )
 
     return run(whole)
 
 
 def service(name: str, args: ServiceArgs = GOOD) -> Registered:
     """The container of a service that was made by hand."""
-    return declare(lambda site: Service(name, args, site)).service(name)
+    return declare(lambda host: Service(name, args, host)).service(name)

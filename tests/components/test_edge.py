@@ -14,9 +14,10 @@ import yaml
 
 from components import edge
 from components.arr import ARRS
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
-from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Site, Web
+from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Web
 from components.settings import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 
@@ -49,8 +50,8 @@ def routes(
     """The dynamic configuration, parsed, for services with these pages on these networks."""
     made: list[str] = []
 
-    def program(site: Site) -> None:
-        services = [Service(name, dataclasses.replace(GOOD, web=web, network=network), site) for name, web in webs]
+    def program(host: DockerHost) -> None:
+        services = [Service(name, dataclasses.replace(GOOD, web=web, network=network), host) for name, web in webs]
         made.append(edge.routes(settings or Edge(), services))
 
     declare(program)
@@ -150,10 +151,10 @@ class TestRoutes:
     def test_a_rider_is_served_at_what_it_rides(self) -> None:
         made: list[str] = []
 
-        def program(site: Site) -> None:
-            carrier = Service("vpn", GOOD, site)
+        def program(host: DockerHost) -> None:
+            carrier = Service("vpn", GOOD, host)
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
-            made.append(edge.routes(Edge(), [Service("rider", args, site)]))
+            made.append(edge.routes(Edge(), [Service("rider", args, host)]))
 
         declare(program)
         assert yaml.safe_load(made[0])["http"]["services"] == {
@@ -161,10 +162,10 @@ class TestRoutes:
         }
 
     def test_a_rider_of_what_is_out_of_reach_is_refused(self) -> None:
-        def program(site: Site) -> None:
-            carrier = Service("vpn-peer", dataclasses.replace(GOOD, network=OwnNetworks(TUNNEL)), site)
+        def program(host: DockerHost) -> None:
+            carrier = Service("vpn-peer", dataclasses.replace(GOOD, network=OwnNetworks(TUNNEL)), host)
             args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
-            edge.routes(Edge(), [Service("rider", args, site)])
+            edge.routes(Edge(), [Service("rider", args, host)])
 
         with pytest.raises(PlatformError, match="rider has a web page"):
             declare(program)
@@ -182,10 +183,10 @@ class TestUrls:
     def test_are_what_people_type(self, settings: Edge, url: str) -> None:
         made: list[dict[str, str]] = []
 
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             services = [
-                Service("sonarr", dataclasses.replace(GOOD, web=page("tv")), site),
-                Service("vpn", GOOD, site),
+                Service("sonarr", dataclasses.replace(GOOD, web=page("tv")), host),
+                Service("vpn", GOOD, host),
             ]
             made.append(edge.urls(settings, services))
 

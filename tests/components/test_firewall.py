@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from components import firewall
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
-from components.service import HostNetwork, Service, Site
+from components.service import HostNetwork, Service
 from tests.components.recorder import run
 from tests.components.stacks import CHOICES, GOOD, built, declare
 from tests.matrix import TABLE
@@ -117,8 +118,8 @@ class TestHostNetwork:
             HostNetwork(why=why)
 
     def test_has_no_address_in_the_stack(self) -> None:
-        def program(site: Site) -> None:
-            service = Service("sonarr", dataclasses.replace(GOOD, network=HostNetwork(why="a test")), site)
+        def program(host: DockerHost) -> None:
+            service = Service("sonarr", dataclasses.replace(GOOD, network=HostNetwork(why="a test")), host)
             with pytest.raises(PlatformError, match="sonarr is on no network of the stack"):
                 print(service.address)
 

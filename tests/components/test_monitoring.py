@@ -12,9 +12,10 @@ import yaml
 
 from components import monitoring
 from components.arr import ARRS
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
-from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf, Site
+from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf
 from tests.components.stacks import CHOICES, GOOD, ROOT, built, declare
 
 SCRAPED = {
@@ -79,8 +80,8 @@ def jobs(**services: ServiceArgs) -> dict[str, Job]:
     """The jobs for these services."""
     made: list[str] = []
 
-    def program(site: Site) -> None:
-        made.append(monitoring.prometheus_configuration([Service(*one, site) for one in services.items()]))
+    def program(host: DockerHost) -> None:
+        made.append(monitoring.prometheus_configuration([Service(*one, host) for one in services.items()]))
 
     declare(program)
     return parse(made[0])
@@ -134,9 +135,9 @@ class TestTargets:
     def test_a_rider_is_probed_at_what_it_rides(self) -> None:
         made: list[str] = []
 
-        def program(site: Site) -> None:
-            carrier = Service("vpn", GOOD, site)
-            rider = Service("rider", dataclasses.replace(PROBE, network=SharesNetworkOf(service=carrier)), site)
+        def program(host: DockerHost) -> None:
+            carrier = Service("vpn", GOOD, host)
+            rider = Service("rider", dataclasses.replace(PROBE, network=SharesNetworkOf(service=carrier)), host)
             made.append(monitoring.prometheus_configuration([rider]))
 
         declare(program)

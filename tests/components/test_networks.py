@@ -389,17 +389,17 @@ class TestOwnNetworks:
         with pytest.raises(
             PlatformError, match=r"^newcomer and sonarr are both at\(77\) on apps: change one of them$"
         ):
-            declare(lambda site: [Service(name, args, site) for name in ("sonarr", "newcomer")])
+            declare(lambda host: [Service(name, args, host) for name in ("sonarr", "newcomer")])
 
     def test_an_address_that_is_not_fixed(self) -> None:
         with pytest.raises(PlatformError, match=r"^apps: no address is fixed there; write at"):
-            declare(lambda site: site.networks.address(APPS.connects()))
+            declare(lambda host: host.networks.address(APPS.connects()))
 
     def test_a_network_that_is_not_in_the_table(self) -> None:
         stranger = networks.Network(name="side-door", slot=14, internal=False, why="a test")
         args = dataclasses.replace(GOOD, network=OwnNetworks(APPS, stranger))
         with pytest.raises(PlatformError, match=r"^components/networks\.py: the network side-door is not in TABLE"):
-            declare(lambda site: Service("newcomer", args, site))
+            declare(lambda host: Service("newcomer", args, host))
 
     def test_who_only_connects_is_not_reached(self) -> None:
         one, other = OwnNetworks(EXPORTERS.connects()), OwnNetworks(EXPORTERS)

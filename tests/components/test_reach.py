@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from components import host, reach
-from components.settings import DockerHost, SettingsError
+from components.settings import Docker, SettingsError
 from tests.components.recorder import Recorder, configuration, run
 from tests.components.stacks import CHOICES, ROOT, built
 
@@ -81,7 +81,7 @@ def test_the_program_refuses_before_it_declares_anything(name: str, monkeypatch:
     ],
 )
 def test_the_provider_and_ssh_are_told_the_same(host: str, told: str, words: list[str] | None) -> None:
-    engine = DockerHost(host=host, ssh_options=("-F", "my file") if words else ())
+    engine = Docker(host=host, ssh_options=("-F", "my file") if words else ())
     given = reach.provider(engine)
     assert given["host"] == told
     assert told.endswith(reach.socket_path(host))

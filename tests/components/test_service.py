@@ -22,6 +22,7 @@ import pulumi_docker as docker
 import pytest
 
 from components.arr import ARRS
+from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.service import (
     HealthCheck,
@@ -33,7 +34,6 @@ from components.service import (
     Service,
     ServiceArgs,
     SharesNetworkOf,
-    Site,
     User,
     Web,
     duration,
@@ -613,15 +613,15 @@ class TestReplacement:
     """What must replace a container is an Output among its inputs."""
 
     def test_a_changed_file(self) -> None:
-        stack = declare(lambda site: Service("sonarr", dataclasses.replace(GOOD, config={"a.yml": "x"}), site))
+        stack = declare(lambda host: Service("sonarr", dataclasses.replace(GOOD, config={"a.yml": "x"}), host))
         assert stack.service("sonarr").sources["labels"] == {"sonarr-seed"}
         assert stack.service("sonarr").labels["nexus.seed"] == "sonarr-seed-id"
         assert stack.seed("sonarr").files == {"/run/config/a.yml": "x"}
 
     def test_a_changed_secret(self) -> None:
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             Service(
-                "sonarr", dataclasses.replace(GOOD, secrets={"key": pulumi.Output.secret("hidden-until-now")}), site
+                "sonarr", dataclasses.replace(GOOD, secrets={"key": pulumi.Output.secret("hidden-until-now")}), host
             )
 
         stack = declare(program)
@@ -634,10 +634,10 @@ class TestReplacement:
         assert container.sources["image"] == {"image-busybox"}
 
     def test_a_replaced_namespace(self) -> None:
-        def program(site: Site) -> None:
-            carrier = Service("vpn", GOOD, site)
-            rider = Service("rider", dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier)), site)
-            second = Service("second", dataclasses.replace(GOOD, network=SharesNetworkOf(service=rider)), site)
+        def program(host: DockerHost) -> None:
+            carrier = Service("vpn", GOOD, host)
+            rider = Service("rider", dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier)), host)
+            second = Service("second", dataclasses.replace(GOOD, network=SharesNetworkOf(service=rider)), host)
             assert (carrier.address, rider.address, second.address) == ("vpn", "vpn", "vpn")
 
         stack = declare(program)
@@ -648,7 +648,7 @@ class TestReplacement:
 
 class TestService:
     def test_without_files_and_volumes_there_is_no_seed(self) -> None:
-        stack = declare(lambda site: Service("sonarr", GOOD, site))
+        stack = declare(lambda host: Service("sonarr", GOOD, host))
         assert stack.of("Container").keys() == {"sonarr-container"}
         assert "nexus.seed" not in stack.service("sonarr").labels
 
@@ -661,13 +661,13 @@ class TestService:
         assert "nexus.own" not in service("sonarr").labels
 
     def test_a_volume_is_handed_over_and_the_tree_is_not(self) -> None:
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             mounts = (
                 VolumeMount(volume=docker.Volume("own", name="own"), target="/config"),
                 VolumeMount(volume=docker.Volume("tree", name="tree"), target="/data"),
                 BindMount(source="/srv/other", target="/other"),
             )
-            Service("sonarr", dataclasses.replace(GOOD, mounts=mounts), site)
+            Service("sonarr", dataclasses.replace(GOOD, mounts=mounts), host)
 
         seed = declare(program).seed("sonarr")
         assert seed.texts("command")[:2] == ["sh", "-ec"]
@@ -675,9 +675,9 @@ class TestService:
         assert seed.mounts.keys() == {"/config"}
 
     def test_environment_is_sorted_and_one_output_an_entry(self) -> None:
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             env: dict[str, pulumi.Input[str]] = {"B": "2", "A": pulumi.Output.secret("hidden"), "C": "3"}
-            Service("sonarr", dataclasses.replace(GOOD, env=env), site)
+            Service("sonarr", dataclasses.replace(GOOD, env=env), host)
 
         container = declare(program).service("sonarr")
         assert container.texts("envs") == ["A=hidden", "B=2", "C=3", "TZ=Etc/UTC"]
@@ -694,16 +694,16 @@ class TestService:
         ]
 
     def test_an_image_is_pulled_once_and_kept(self) -> None:
-        stack = declare(lambda site: [Service(name, GOOD, site) for name in ("sonarr", "radarr")])
+        stack = declare(lambda host: [Service(name, GOOD, host) for name in ("sonarr", "radarr")])
         (image,) = stack.of("RemoteImage").values()
         assert image.inputs["keepLocally"] is True
         assert image.create_timeout == "30m"
         assert re.fullmatch(r"docker\.io/library/busybox:[\d.]+@sha256:[0-9a-f]{64}", image.text("name"))
 
     def test_what_must_be_there_first_is_waited_for(self) -> None:
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             first = docker.Volume("first", name="first")
-            Service("sonarr", dataclasses.replace(GOOD, after=(first,)), site)
+            Service("sonarr", dataclasses.replace(GOOD, after=(first,)), host)
 
         assert "first" in declare(program).service("sonarr").depends_on
 
@@ -783,7 +783,7 @@ def changed(**changes: object) -> ServiceArgs:
     return dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
 
 
-def failure(program: Callable[[Site], object]) -> str:
+def failure(program: Callable[[DockerHost], object]) -> str:
     """What a run says that fails while its Outputs are awaited."""
     with pytest.raises(pulumi.RunError) as caught:
         declare(program)
@@ -809,8 +809,8 @@ class TestRefused:
             changed(memory=0, cpus=-1)
 
     def test_a_rider_that_publishes(self) -> None:
-        def program(site: Site) -> None:
-            carrier = Service("vpn", GOOD, site)
+        def program(host: DockerHost) -> None:
+            carrier = Service("vpn", GOOD, host)
             port = Port(address="127.0.0.1", external=80, internal=80)
             with pytest.raises(PlatformError, match="ports can be published by a service with networks of its own"):
                 changed(network=SharesNetworkOf(service=carrier), ports=(port,))
@@ -819,10 +819,10 @@ class TestRefused:
 
     def test_an_image_that_is_none(self) -> None:
         with pytest.raises(PlatformError, match=r"there is no image 'busibox'; add a pin to PINS"):
-            declare(lambda site: Service("sonarr", changed(image="busibox"), site))
+            declare(lambda host: Service("sonarr", changed(image="busibox"), host))
 
     def test_a_secret_that_turns_out_to_be_empty(self) -> None:
-        said = failure(lambda site: Service("sonarr", changed(secrets={"key": pulumi.Output.secret("")}), site))
+        said = failure(lambda host: Service("sonarr", changed(secrets={"key": pulumi.Output.secret("")}), host))
         assert said.startswith("sonarr: /run/secrets/key would be empty")
 
 
@@ -832,12 +832,12 @@ class TestOneShot:
         """That the provider gives both is shown by tests/integration/test_changes.py."""
         ended: dict[str, object] = {"exit_code": code, "container_logs": "one\ntwo\nthree\nfour\n"}
 
-        def program(site: Site) -> None:
+        def program(host: DockerHost) -> None:
             with ExitStack() as outputs:
                 for name, value in ended.items():
                     output = mock.PropertyMock(return_value=pulumi.Output.from_input(value))
                     outputs.enter_context(mock.patch.object(docker.Container, name, output))
-                Service("sonarr", changed(config={"a": "x"}), site)
+                Service("sonarr", changed(config={"a": "x"}), host)
 
         if ends:
             assert "sonarr-container" in declare(program).of("Container")

@@ -18,7 +18,9 @@ from typing import Any, Final
 import pulumi
 import pulumi_docker as docker
 
-from components import images
+from components import images, reach
+from components.dockerhost import DockerHost, Socket
+from components.host import ORDINARY
 from components.names import physical
 from components.networks import Network, Networks, OwnNetworks
 from components.service import (
@@ -29,11 +31,9 @@ from components.service import (
     Service,
     ServiceArgs,
     SharesNetworkOf,
-    Site,
     User,
     one_shot,
 )
-from components.settings import EmbeddedVpn, Settings
 from components.settings import Storage as StorageSettings
 from components.storage import Storage, VolumeMount
 
@@ -371,21 +371,29 @@ UNTRIED: Final[Mapping[tuple[str, str], str]] = {
 
 def failing() -> None:
     """What Pulumi runs to see a one-shot fail: the data tree on TREE, and a service that waits for it."""
-    opts, store = _stands_on()
-    site = Site(
-        settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=Networks(BESIDE_POOL, opts, [ALL])
-    )
-    storage = Storage(StorageSettings(data=PurePosixPath(os.environ[TREE])), opts)
-    tree = one_shot("data", site, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
+    opts = _provider()
+    host = _docker_host(Networks(BESIDE_POOL, opts, [ALL]), os.environ[TREE], opts)
+    storage = host.storage
+    tree = one_shot("data", host, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
     soon = HealthCheck(test=("CMD", "true"), interval=1)
-    Service(BESIDE, replace(BASE, after=(tree,), health=soon), site, opts)
+    Service(BESIDE, replace(BASE, after=(tree,), health=soon), host, opts)
 
 
-def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
-    """The provider, as options, and the images."""
+def _provider() -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
+
+
+def _docker_host(networks: Networks, tree: str, opts: pulumi.ResourceOptions) -> DockerHost:
+    """The engine of the tests, with its data tree at the path `tree`."""
     lock = os.environ.get(LOCK)
-    opts = pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
-    return opts, ImageStore(images.resolve(Path(lock) if lock else None, None), opts)
+    return DockerHost(
+        engine=ORDINARY,
+        images=ImageStore(images.resolve(Path(lock) if lock else None, None), opts),
+        networks=networks,
+        storage=Storage(StorageSettings(data=PurePosixPath(tree)), opts),
+        socket=Socket(path=PurePosixPath(reach.SOCKET), gid=0),
+        timezone="Etc/UTC",
+    )
 
 
 def program() -> None:
@@ -395,7 +403,7 @@ def program() -> None:
     own = {
         name: Network(name=name, slot=slot, internal=False, why="this test") for slot, name in enumerate(services, 2)
     }
-    opts, store = _stands_on()
+    opts = _provider()
 
     def transformed(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         props = dict(vars(args.props)) if not isinstance(args.props, dict) else dict(args.props)
@@ -404,18 +412,17 @@ def program() -> None:
             props["wait"] = False
         row = by_resource.get(args.name)
         if changed and row is not None and row.change is not None:
-            row.change(props, store)
+            row.change(props, host.images)
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
     by_resource = {row.resource: row for row in ROWS}
     opts.transformations = [transformed]
-    made = Networks(POOL, opts, [ALL, SPARE, *own.values()])
-    site = Site(settings=Settings(vpn=EmbeddedVpn(type="embedded")), images=store, networks=made)
+    host = _docker_host(Networks(POOL, opts, [ALL, SPARE, *own.values()]), "/nonexistent", opts)
     docker.Volume("other", name=physical("other"), opts=opts)
-    beside = Service(BESIDE, BASE, site, opts)
+    beside = Service(BESIDE, BASE, host, opts)
     keeps = VolumeMount(volume=docker.Volume("kept", name=physical("kept"), opts=opts), target="/kept")
     keeper = replace(BASE, entrypoint=("sh", "-c", WRITES), mounts=(keeps,), user=OTHER if changed else BASE.user)
-    Service(KEEPER, keeper, site, opts)
+    Service(KEEPER, keeper, host, opts)
     for row in ROWS:
         different = {**row.args, **(row.to if changed else {})}
         if different.get("network") is SHARED:
@@ -424,4 +431,4 @@ def program() -> None:
             different["secrets"] = {key: pulumi.Output.secret(text) for key, text in different["secrets"].items()}
         if row.service in own:
             different["network"] = OwnNetworks(own[row.service])
-        Service(row.service, replace(BASE, **different), site, opts)
+        Service(row.service, replace(BASE, **different), host, opts)

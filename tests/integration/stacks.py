@@ -26,10 +26,10 @@ from docker.models.containers import Container
 from docker.models.volumes import Volume
 
 from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
-from components.settings import PROJECT, DockerHost
+from components.settings import PROJECT, Docker
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-DOCKER_HOST: Final = os.environ.get("NEXUS_TEST_ENGINE") or DockerHost().host
+DOCKER_HOST: Final = os.environ.get("NEXUS_TEST_ENGINE") or Docker().host
 """The engine of the tests. DOCKER_HOST and the like count for nothing here either."""
 UP_LIMIT: Final = 600.0
 """Seconds for one `up` of a whole stack: far more than it takes, so that a hang is a failure and not a stuck run."""
