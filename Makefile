@@ -23,7 +23,7 @@ destroy: ## take a stack down; its data stays
 doctor: ## tell what this host has of what a stack needs
 	@scripts/run doctor --stack $(STACK) $(ARGS)
 
-policy: ## judge what a stack declares by the policy pack, in seconds: no engine, no secrets, no Docker
+policy: ## check what a stack declares by the policy pack, in seconds: no engine, no secrets, no Docker
 	@scripts/run policy --stack $(STACK) $(ARGS)
 
 test: ## everything: lint, types, fast tests, the lab's Go tests, integration tests on Docker

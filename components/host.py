@@ -1,9 +1,9 @@
 """What the host of the Docker Engine has, and what a stack's settings need of it and do not find.
 
 The facts are those of the host that the engine is on, here or at the other end of ssh: what the engine tells, and
-what one shell script sees that is run there. What cannot be had is unknown, and not judged. Read by `make doctor` and
-by the program at every preview, so it is quick and imports no engine library. What does not belong here: the way to
-the host (reach.py), and changing anything on it.
+what one shell script sees that is run there. What cannot be had is unknown, and not checked. Read by `make doctor`
+and by the program at every preview, so it is quick and imports no engine library. What does not belong here: the way
+to the host (reach.py), and changing anything on it.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ PINS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 _PINNED: Final = re.compile(r"\S+@sha256:[0-9a-f]{64}")
-_REMEDY: Final = "run `make up`, which writes it anew, or remove nexus:images.lock to use the pinned images"
+_ADVICE: Final = "run `make up`, which writes it anew, or remove nexus:images.lock to use the pinned images"
 
 
 class ImageLockError(PlatformError):
@@ -110,14 +110,14 @@ def _images(lock: Path) -> dict[str, object]:
     try:
         content: object = json.loads(lock.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ImageLockError(f"{lock}: there is no such file of image references: {_REMEDY}") from None
+        raise ImageLockError(f"{lock}: there is no such file of image references: {_ADVICE}") from None
     except OSError as error:
-        raise ImageLockError(f"{lock}: cannot be read ({error.strerror}): {_REMEDY}") from error
+        raise ImageLockError(f"{lock}: cannot be read ({error.strerror}): {_ADVICE}") from error
     except ValueError as error:
-        raise ImageLockError(f"{lock}: is not JSON ({error}): {_REMEDY}") from error
+        raise ImageLockError(f"{lock}: is not JSON ({error}): {_ADVICE}") from error
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, dict):
-        raise ImageLockError(f"{lock}: key images: is not an object of image references: {_REMEDY}")
+        raise ImageLockError(f"{lock}: key images: is not an object of image references: {_ADVICE}")
     return images
 
 
@@ -125,11 +125,11 @@ def _locked(lock: Path, images: Mapping[str, object], key: str) -> str:
     """The reference of one image, refused if it does not say by digest what is to be pulled."""
     where = f"{lock}: key images.{key}"
     if key not in images:
-        raise ImageLockError(f"{where}: is missing: {_REMEDY}")
+        raise ImageLockError(f"{where}: is missing: {_ADVICE}")
     entry = images[key]
     reference = entry.get("ref") if isinstance(entry, dict) else None
     if not isinstance(reference, str):
-        raise ImageLockError(f"{where}.ref: is not a reference in text form: {_REMEDY}")
+        raise ImageLockError(f"{where}.ref: is not a reference in text form: {_ADVICE}")
     if _PINNED.fullmatch(reference) is None:
-        raise ImageLockError(f"{where}.ref: {reference!r} does not end in a digest (@sha256:<64 hex>): {_REMEDY}")
+        raise ImageLockError(f"{where}.ref: {reference!r} does not end in a digest (@sha256:<64 hex>): {_ADVICE}")
     return reference

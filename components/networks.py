@@ -216,17 +216,17 @@ def subnets(pool: ipaddress.IPv4Network, table: Sequence[Network] = TABLE) -> Ma
     there = 1 << (_PREFIX - pool.prefixlen) if pool.prefixlen <= _PREFIX else 0
     taken = {row.slot for row in table}
     free = [str(slot) for slot in range(min(there, len(table) + 16)) if slot not in taken][:3]
-    remedy = f"give it a free one ({', '.join(free)})" if free else "set a larger nexus:networks.pool"
+    advice = f"give it a free one ({', '.join(free)})" if free else "set a larger nexus:networks.pool"
     by_slot: dict[int, str] = {}
     found: dict[str, ipaddress.IPv4Network] = {}
     for row in table:
         if not 0 <= row.slot < there:
             raise PlatformError(
                 f"{_FILE}: the network {row.name} has slot={row.slot}, and nexus:networks.pool, {pool}, has 0 to "
-                f"{there - 1}: {remedy}"
+                f"{there - 1}: {advice}"
             )
         if (other := by_slot.setdefault(row.slot, row.name)) != row.name:
-            raise PlatformError(f"{_FILE}: the networks {other} and {row.name} both have slot={row.slot}: {remedy}")
+            raise PlatformError(f"{_FILE}: the networks {other} and {row.name} both have slot={row.slot}: {advice}")
         if row.name in found:
             raise PlatformError(f"{_FILE}: two networks are called {row.name}: name one of them otherwise")
         found[row.name] = ipaddress.IPv4Network((int(pool.network_address) + (row.slot << 8), _PREFIX))

@@ -18,7 +18,7 @@ from components.strictyaml import Loader, complaint
 from policies.rules.networks import ANSWERS, CONNECTS, TABLE
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
-from policies.rules.rule import EXCUSED, REVIEWS, Config, Rule, in_development
+from policies.rules.rule import EXEMPT, REVIEWS, Config, Rule, in_development
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
@@ -143,21 +143,21 @@ _SAID: Final = {
 def matrix(path: Path = MATRIX) -> dict[str, dict[str, str]]:
     """Who is on which network: its containers by each network's logical name, and how each is there. Raises
     ConfigError."""
-    remedy = "run `make docs`, which writes it"
+    advice = "run `make docs`, which writes it"
     try:
         tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"{_called(path)}: {complaint(error)}; {remedy}") from None
+        raise ConfigError(f"{_called(path)}: {complaint(error)}; {advice}") from None
     except OSError as error:
-        raise ConfigError(f"{_called(path)}: {error.strerror}; {remedy}") from None
+        raise ConfigError(f"{_called(path)}: {error.strerror}; {advice}") from None
     if not isinstance(tree, dict) or not tree:
-        raise ConfigError(f"{_called(path)}: has no network; {remedy}")
+        raise ConfigError(f"{_called(path)}: has no network; {advice}")
     for network, members in tree.items():
         if not isinstance(members, dict):
-            raise ConfigError(f"{_called(path)}: {network}: must be an object of containers; {remedy}")
+            raise ConfigError(f"{_called(path)}: {network}: must be an object of containers; {advice}")
         for name, how in members.items():
             if how not in (ANSWERS, CONNECTS):
-                raise ConfigError(f"{_called(path)}: {network}.{name}: must be {ANSWERS} or {CONNECTS}; {remedy}")
+                raise ConfigError(f"{_called(path)}: {network}.{name}: must be {ANSWERS} or {CONNECTS}; {advice}")
     return {str(network): {str(name): str(how) for name, how in members.items()} for network, members in tree.items()}
 
 
@@ -201,7 +201,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
         if known(name, "settings"):
             for key, value in settings.items():
                 schema = by_name[name].settings.get(key)
-                if schema is None or key in (DEVELOPMENT, EXCUSED, REVIEWS, TABLE):
+                if schema is None or key in (DEVELOPMENT, EXEMPT, REVIEWS, TABLE):
                     problems.append(f"settings.{name}.{key}: that rule has no such setting")
                 elif complaint := _unfit(value, schema):
                     problems.append(f"settings.{name}.{key}: {complaint}")
@@ -213,8 +213,8 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
     for rule in rules:
         if TABLE in rule.settings:
             result[rule.name][TABLE] = {network: dict(members) for network, members in matrix().items()}
-        if EXCUSED in rule.settings:
-            result[rule.name][EXCUSED] = dict(images)
+        if EXEMPT in rule.settings:
+            result[rule.name][EXEMPT] = dict(images)
         if REVIEWS in rule.settings:
             result[rule.name][REVIEWS] = [
                 {"rule": line.rule, "resource": line.resource, "until": line.until.isoformat()}

@@ -2,7 +2,7 @@
 
 The mock monitor's `Mocks` see neither resource options nor which part of an input is secret, so what is kept is the
 request that the engine itself would get (`run`). `of_stack` runs this project's program so, with a stack file's plain
-settings and made-up secrets. What does not belong here: judging what was declared.
+settings and made-up secrets. What does not belong here: checking what was declared.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def of_stack(root: Path, name: str, file: Path, *, quiet: bool = False) -> Stack
     values = stack_files.values_of(file)
     if (left := placeholders(values)) and not quiet:
         keys = ", ".join(".".join(path) for path, _ in left)
-        say(f"{file.name}: is a template; judged with examples in place of {PLACEHOLDER} in {keys}")
+        say(f"{file.name}: is a template; checked with examples in place of {PLACEHOLDER} in {keys}")
     given = {
         key: cast("Json", value)
         for key, value in filled(values).items()

@@ -95,7 +95,7 @@ def start(paths: Paths, settings: Settings, stack: str) -> host.HostFacts:
     return host.gather(settings, stack)
 
 
-def judge(settings: Settings, facts: host.HostFacts) -> None:
+def check(settings: Settings, facts: host.HostFacts) -> None:
     """Raises UserError with what the stack needs of its host and does not find."""
     if problems := host.problems(settings, facts):
         raise UserError("this host lacks what the stack needs:\n  " + "\n  ".join(problems))

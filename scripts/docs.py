@@ -26,7 +26,7 @@ from policies import benchmarks
 from policies import config as pack
 from policies.rules import FAMILIES, RULES
 from policies.rules.networks import ANSWERS, CONNECTS, TABLE
-from policies.rules.rule import DEVELOPMENT, EXCUSED, REVIEWS, Resource, Rule
+from policies.rules.rule import DEVELOPMENT, EXEMPT, REVIEWS, Resource, Rule
 from scripts import declared
 from scripts.console import UserError, finish, say
 from scripts.paths import ROOT
@@ -41,11 +41,11 @@ def policies() -> str:
         "# Policies",
         f"The pack in `policies/` has {len(RULES)} rules in {len(FAMILIES)} families. `make preview` and `make up` "
         "run it on the engine, which refuses a resource before it is made; `make policy STACK=prod` runs it in "
-        "seconds on what the program declares, without engine, passphrase, secrets or Docker. It judges what the "
+        "seconds on what the program declares, without engine, passphrase, secrets or Docker. It checks what the "
         "engine wrote, too: `scripts/run policy --preview FILE` the output of `pulumi preview --json --show-sames`, "
         "`--state FILE` that of `pulumi stack export`.",
         "A message names the resource, the property and what to do, and never a value. What only an update will know "
-        "is skipped in a preview and judged by `up`. What a rule lets pass is a line in `policies/config.yaml`: "
+        "is skipped in a preview and checked by `up`. What a rule lets pass is a line in `policies/config.yaml`: "
         "rule, resource, reason, and the day by which that is reviewed again. After that day `up` warns, and `make "
         "policy` fails.",
         _table(
@@ -91,12 +91,12 @@ def _link(rule: Rule) -> str:
 
 
 def _rule(rule: Rule) -> Iterator[str]:
-    about = "the whole stack" if rule.judge_stack is not None else "one resource"
+    about = "the whole stack" if rule.validate_stack is not None else "one resource"
     items = ", ".join(rule.benchmarks) or "none"
     yield f"## {rule.name}"
     yield rule.description
     yield (
-        f"Severity {rule.severity.value}, {rule.level.value}; judges {about}; benchmarks: {items}.\n\n"
+        f"Severity {rule.severity.value}, {rule.level.value}; checks {about}; benchmarks: {items}.\n\n"
         f"What to do: {rule.remediation}"
     )
     if rule.settings:
@@ -117,7 +117,7 @@ def _schema_type(schema: Mapping[str, Any]) -> str:
 
 
 def _schema_default(key: str, schema: Mapping[str, Any]) -> str:
-    if key in (DEVELOPMENT, EXCUSED, REVIEWS):
+    if key in (DEVELOPMENT, EXEMPT, REVIEWS):
         return "that of the file"
     if key == TABLE:
         return "policies/matrix.yaml"

@@ -69,20 +69,20 @@ class Source:
 
 
 def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
-    """What the host has, with the program's own judgement of it."""
+    """What the host has, with what the settings need of it."""
     problems = host.problems(settings, facts)
 
-    def judged(what: str, key: str, have: str, otherwise: Status = "ok") -> Finding:
+    def compared(what: str, key: str, have: str, otherwise: Status = "ok") -> Finding:
         trouble = [problem for problem in problems if problem.startswith(key)]
         return Finding(status="FAIL" if trouble else otherwise, what=what, detail="; ".join(trouble) or have)
 
     def known(what: str, key: str, have: str | None, otherwise: Status = "ok") -> Finding:
         """A fact that `have` tells; None where it could not be had."""
-        return judged(what, key, have or "unknown", otherwise if have else "warn")
+        return compared(what, key, have or "unknown", otherwise if have else "warn")
 
     engine = facts.engine
     if engine is None:
-        yield judged("Docker Engine", "nexus:docker", f"{settings.docker.host}: its host cannot be looked at")
+        yield compared("Docker Engine", "nexus:docker", f"{settings.docker.host}: its host cannot be looked at")
         if facts.tun is not None:
             yield Finding(
                 status="ok" if facts.tun else "FAIL", what="/dev/net/tun", detail="there" if facts.tun else "missing"
@@ -97,7 +97,7 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
         detail=f"{engine.version} at {settings.docker.host}" + (" (older than 20.10: not tried)" if old else ""),
     )
     yield from _kind(engine)
-    yield judged(
+    yield compared(
         "storage driver",
         "nexus:docker.image-store",
         f"{engine.storage_driver} in {engine.root}" + (f": {_UNNAMED}" if engine.containerd_images else ""),
@@ -107,7 +107,7 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
         what="cgroup",
         detail=f"version {engine.cgroup_version}" + ("" if engine.limits else f": {_UNLIMITED}"),
     )
-    yield judged("processors", "nexus:jellyfin.cpus", str(engine.cpus))
+    yield compared("processors", "nexus:jellyfin.cpus", str(engine.cpus))
     gpus = [f"{device.path} (group {device.gid})" for device in facts.dri]
     seen = facts.unseen is None
     mode = f"mode {settings.jellyfin.gpu.mode}; this host has {_or_none(gpus)}"
@@ -135,9 +135,11 @@ def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
     pool = f"{settings.networks.pool} is free"
     if not seen or facts.routes_unseen:
         why = "the host has no `ip` command" if seen else "the host was not looked at"
-        yield judged("networks", "nexus:networks.pool", f"{pool} of Docker's networks; routes unknown, {why}", "warn")
+        yield compared(
+            "networks", "nexus:networks.pool", f"{pool} of Docker's networks; routes unknown, {why}", "warn"
+        )
     else:
-        yield judged("networks", "nexus:networks.pool", pool)
+        yield compared("networks", "nexus:networks.pool", pool)
     loopback = [str(address) for address in facts.resolvers if address.is_loopback]
     if loopback:
         warning = host.resolver_warning(facts)

@@ -1,6 +1,6 @@
 """What a killed engine, a killed dockerd or a reboot leaves behind, and how it is put right before `pulumi up`.
 
-Deciding is pure (`lock_verdict`, `plan`); doing is small. Volumes are never touched: Docker adopts them by name, and
+Deciding is pure (`lock_state`, `plan`); doing is small. Volumes are never touched: Docker adopts them by name, and
 data may be in them. What does not belong here: changing what the program declares.
 """
 
@@ -53,10 +53,10 @@ class Lock:
     since: str
 
 
-Verdict = Literal["stale", "live", "elsewhere"]
+LockState = Literal["stale", "live", "elsewhere"]
 
 
-def lock_verdict(lock: Lock, host: str, commands: dict[int, tuple[str, float]]) -> Verdict:
+def lock_state(lock: Lock, host: str, commands: dict[int, tuple[str, float]]) -> LockState:
     """Whether a lock's holder still runs.
 
     `commands` has the name and start time (seconds since the epoch) of each process of this host. A process that
@@ -159,7 +159,7 @@ def unlock(engine: Engine) -> None:
         except (ValueError, KeyError):
             # Cut off while it was written: its writer cannot have got any further.
             lock = Lock(path=path, pid=0, user="?", host=socket.gethostname(), since="")
-        match lock_verdict(lock, socket.gethostname(), processes()):
+        match lock_state(lock, socket.gethostname(), processes()):
             case "stale":
                 stale.append(lock)
             case "live":

@@ -151,15 +151,15 @@ def ensure(engine: Engine, client: docker.DockerClient, host: str) -> None:
     lock = lab_in_use(engine.paths, stack.values(engine.files).get(KEY))
     if lock is None:
         return
-    remedy = "run `lab/images/build` by itself to see more"
+    advice = "run `lab/images/build` by itself to see more"
     if reach.is_ssh(host):
-        remedy = f"run `lab/images/build` on that host, and copy its lock file to {lock}"
+        advice = f"run `lab/images/build` on that host, and copy its lock file to {lock}"
         if not lock.exists():
-            raise UserError(f"{lock}: the lab's images are not built over ssh; {remedy}")
+            raise UserError(f"{lock}: the lab's images are not built over ssh; {advice}")
     else:
         build(engine.paths, host)
     if lacking := missing(client, read_lock(lock)):
-        raise UserError(f"{lock}: the Docker Engine at {host} does not hold {', '.join(lacking)}; {remedy}")
+        raise UserError(f"{lock}: the Docker Engine at {host} does not hold {', '.join(lacking)}; {advice}")
     say(f"images: from the lab; stand-ins: {', '.join(stand_ins(read_lock(lock))) or 'none'}")
 
 

@@ -1,6 +1,6 @@
-"""Judges a stack by the policy pack in seconds: without engine, passphrase, secrets or Docker.
+"""Checks a stack by the policy pack in seconds: without engine, passphrase, secrets or Docker.
 
-Judged is what the program declares with the settings of the stack file (scripts/declared.py), or, with --preview and
+Checked is what the program declares with the settings of the stack file (scripts/declared.py), or, with --preview and
 --state, what the engine wrote as JSON; a secret there is a mask or ciphertext, and stays so. The name of the stack,
 which decides on the rules for development, is then that in the file.
 
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from policies import config as pack
-from policies.judge import Report, judge
 from policies.rules import RULES
 from policies.rules.exceptions import PolicyException
 from policies.rules.props import UNKNOWN, Value, plain, show
-from policies.rules.rule import Resource, Rule, Stack, Verdict
+from policies.rules.rule import Resource, Result, Rule, Stack
+from policies.validation import Report, validate
 from scripts import declared, options, stack
 from scripts.console import UserError, elapsed, finish, table
 from scripts.paths import find
@@ -97,7 +97,7 @@ def _stack(resources: Iterable[Resource], where: str) -> Stack:
     names = sorted({one.stack for one in found})
     if len(names) != 1:
         raise UserError(
-            f"{where}: has {'resources of several stacks' if names else 'no resources: nothing to judge'}"
+            f"{where}: has {'resources of several stacks' if names else 'no resources: nothing to check'}"
         )
     # The root that the engine makes for itself is no declaration.
     return Stack(name=names[0], resources=tuple(one for one in found if one.type != "pulumi:pulumi:Stack"))
@@ -151,7 +151,7 @@ def describe(report: Report, late: Sequence[str], today: date) -> str:
         _problems("violations", report.violations),
         _problems("warnings: rules that do not refuse on this stack", report.warnings),
         _exceptions(
-            "exceptions in use", ((one.rule, one.exception, one) for one in report.excused if one.exception), today
+            "exceptions in use", ((one.rule, one.exception, one) for one in report.exempted if one.exception), today
         ),
         _exceptions(
             "exceptions that this stack does not need", ((rule, one, None) for rule, one in report.unused), today
@@ -161,12 +161,12 @@ def describe(report: Report, late: Sequence[str], today: date) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _problems(title: str, verdicts: Sequence[Verdict]) -> str:
-    if not verdicts:
+def _problems(title: str, results: Sequence[Result]) -> str:
+    if not results:
         return ""
     by_name = {rule.name: rule for rule in RULES}
     lines = [f"{title}:"]
-    for name, group in groupby(sorted(verdicts, key=lambda one: one.rule), key=lambda one: one.rule):
+    for name, group in groupby(sorted(results, key=lambda one: one.rule), key=lambda one: one.rule):
         rule = by_name[name]
         lines.append(f"  {name} (severity {rule.severity.value}, {rule.url})")
         lines += [f"    {_kind(one)}{one.message}" for one in group]
@@ -174,15 +174,15 @@ def _problems(title: str, verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def _kind(verdict: Verdict) -> str:
-    return f"{verdict.resource.kind} " if verdict.resource else ""
+def _kind(result: Result) -> str:
+    return f"{result.resource.kind} " if result.resource else ""
 
 
-def _exceptions(title: str, found: Iterable[tuple[str, PolicyException, Verdict | None]], today: date) -> str:
+def _exceptions(title: str, found: Iterable[tuple[str, PolicyException, Result | None]], today: date) -> str:
     rows: dict[tuple[str, PolicyException], list[str]] = {}
-    for rule, one, verdict in found:
+    for rule, one, result in found:
         places = rows.setdefault((rule, one), [])
-        if verdict is not None and (place := show(verdict.finding.path)) not in places:
+        if result is not None and (place := show(result.finding.path)) not in places:
             places.append(place)
     if not rows:
         return ""
@@ -210,7 +210,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def check(target: Stack, left_out: int, today: date) -> int:
-    """Judges `target` and prints the report; 1 where a rule refuses or an exception has to be reviewed. `left_out`
+    """Checks `target` and prints the report; 1 where a rule refuses or an exception has to be reviewed. `left_out`
     resources of the stack are not in it.
 
     Raises UserError for a mistake in the pack's configuration.
@@ -222,8 +222,8 @@ def check(target: Stack, left_out: int, today: date) -> int:
         raise UserError(str(error)) from error
     rules: Sequence[Rule] = RULES
     if left_out:
-        rules = [rule for rule in RULES if rule.judge_stack is None]
-    report = judge(target, rules, settings)
+        rules = [rule for rule in RULES if rule.validate_stack is None]
+    report = validate(target, rules, settings)
     late = tuple(pack.late(file, today))
     if text := describe(report, late, today):
         print(f"{text}\n")
@@ -232,10 +232,10 @@ def check(target: Stack, left_out: int, today: date) -> int:
             f"{_counted(left_out, 'unchanged resource')} not in this preview, so {len(RULES) - len(rules)} rules "
             "about the whole stack were not run; `pulumi preview --json --show-sames` has every resource"
         )
-    used = {(one.rule, one.exception) for one in report.excused}
+    used = {(one.rule, one.exception) for one in report.exempted}
     print(
         f"policy: stack {target.name}: {_counted(report.rules, 'rule')} run, "
-        f"{_counted(report.resources, 'resource')} judged: {_counted(len(report.violations), 'violation')}, "
+        f"{_counted(report.resources, 'resource')} checked: {_counted(len(report.violations), 'violation')}, "
         f"{_counted(len(report.warnings), 'warning')}, {_counted(len(used), 'exception')} in use; {elapsed():.1f} s"
     )
     return 1 if report.violations or late else 0
@@ -260,13 +260,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--preview",
         type=options.file_argument,
         metavar="FILE",
-        help="judge the output of `pulumi preview --json` instead; - is stdin",
+        help="check the output of `pulumi preview --json` instead; - is stdin",
     )
     source.add_argument(
         "--state",
         type=options.file_argument,
         metavar="FILE",
-        help="judge the output of `pulumi stack export` instead; - is stdin",
+        help="check the output of `pulumi stack export` instead; - is stdin",
     )
     given = parser.parse_args(arguments)
     left_out = 0
@@ -281,4 +281,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    finish(main, "judging changes nothing")
+    finish(main, "checking changes nothing")

@@ -31,14 +31,14 @@ def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=(),
             problem=f"is a {resource.type}: no such type is on the list",
-            remedy=f"Do without it; or have it reviewed as a line of {_FILE}",
+            advice=f"Do without it; or have it reviewed as a line of {_FILE}",
         )
         return
     for path in _outside(resource.props, (), "", _read(texts(listed[resource.type]))):
         yield Finding(
             path=path,
             problem=f"is not on the list of inputs of a {resource.kind}, or not with this value",
-            remedy=f"Do without it; or have it reviewed as a line of {_FILE}",
+            advice=f"Do without it; or have it reviewed as a line of {_FILE}",
         )
 
 
@@ -103,7 +103,7 @@ def _unnamed(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path,
                 problem="is a variable that no line names, or not with this value",
-                remedy=f"Do without it; or have it reviewed as a line of {_VARIABLES}",
+                advice=f"Do without it; or have it reviewed as a line of {_VARIABLES}",
                 note=name,
             )
 
@@ -114,7 +114,7 @@ RULES: Final = (
         description="A stack has only the types of resources, and each only the inputs, that the list names.",
         remediation="Do without it; or add a line to `known-inputs` in policies/config.yaml, where it is reviewed.",
         severity=Severity.HIGH,
-        judge=_unlisted,
+        validate=_unlisted,
         benchmarks=("CIS 5.16", "CIS 5.17", "CIS 5.20", "CIS 5.31"),
         types=("",),
         settings={
@@ -135,7 +135,7 @@ RULES: Final = (
         ),
         remediation="Do without it; or add a line to `known-environment` in policies/config.yaml.",
         severity=Severity.HIGH,
-        judge=_unnamed,
+        validate=_unnamed,
         settings={
             "variables": texts_setting("NAME, or NAME=VALUE; in both `*` is any text."),
             "elsewhere": texts_setting(

@@ -21,7 +21,7 @@ from pulumi_policy import Severity
 from policies.rules.configuration import texts
 from policies.rules.containers import is_init, items, number, table, text_of
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import Config, Finding, Judge, Resource, Rule, texts_setting
+from policies.rules.rule import Config, Finding, Resource, ResourceValidation, Rule, texts_setting
 
 Props = Mapping[str, Value]
 Predicate = Callable[[Value, Props, Config], bool]
@@ -42,7 +42,7 @@ class Check:
     property: str
     ok: Predicate
     problem: str
-    remedy: str
+    advice: str
     shapes: frozenset[str] = BOTH
     each: bool = False
     at: str = ""
@@ -64,10 +64,10 @@ def _places(check: Check, props: Props) -> Iterator[tuple[Path, Value]]:
         yield from (((*path, index), member) for index, member in enumerate(items(value)))
 
 
-def checked(*checks: Check) -> Judge:
-    """A judge of containers by these checks."""
+def _all_of(*checks: Check) -> ResourceValidation:
+    """A check of containers by these checks."""
 
-    def judge(resource: Resource, config: Config) -> Iterator[Finding]:
+    def validate(resource: Resource, config: Config) -> Iterator[Finding]:
         if resource.kind != "Container":
             return
         shape = INIT if is_init(resource.props) else SERVICE
@@ -77,9 +77,9 @@ def checked(*checks: Check) -> Judge:
             for path, value in _places(check, resource.props):
                 if not _unsure(value) and not check.ok(value, resource.props, config):
                     where = (*path, check.at) if check.at else path
-                    yield Finding(path=where, problem=check.problem, remedy=check.remedy, value=check.value(value))
+                    yield Finding(path=where, problem=check.problem, advice=check.advice, value=check.value(value))
 
-    return judge
+    return validate
 
 
 def _unsure(value: Value) -> bool:
@@ -244,9 +244,9 @@ def _rule(
     return Rule(
         name=name,
         description=description,
-        remediation=" ".join(f"{remedy}." for remedy in dict.fromkeys(one.remedy for one in checks)),
+        remediation=" ".join(f"{advice}." for advice in dict.fromkeys(one.advice for one in checks)),
         severity=severity,
-        judge=checked(*checks),
+        validate=_all_of(*checks),
         settings=settings or {},
         benchmarks=benchmarks,
     )

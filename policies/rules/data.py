@@ -36,7 +36,7 @@ def _protected(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=(),
             problem="can be deleted or replaced with one command, and what it holds with it",
-            remedy="Declare it with `protect`; what can be made again is on the list in this rule's settings",
+            advice="Declare it with `protect`; what can be made again is on the list in this rule's settings",
         )
 
 
@@ -46,7 +46,7 @@ def _local(resource: Resource, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(key,),
                 problem="is not the engine's own local volume: on a network's file system databases break",
-                remedy="Take it out; the media tree alone may lie elsewhere, as a directory that is bound",
+                advice="Take it out; the media tree alone may lie elsewhere, as a directory that is bound",
             )
 
 
@@ -62,17 +62,17 @@ def _mounted(stack: Stack, config: Config) -> Iterator[Finding]:
             if mount.get("type") != "volume" or source is UNKNOWN:
                 continue
             name = logical.get(text_of(source))
-            problem, remedy = "", "Declare a docker.Volume, and mount that by its name"
+            problem, advice = "", "Declare a docker.Volume, and mount that by its name"
             if name is None:
                 problem = "is a volume that the stack does not declare, so that nothing protects what is in it"
             elif _matches(name, config.get("media")) and posixpath.normpath(target).split("/")[:2] != ["", "data"]:
                 problem = "has the volume for media where an app keeps its own data"
-                remedy = "Mount it at /data, and give the app a volume of its own"
+                advice = "Mount it at /data, and give the app a volume of its own"
             elif not _is_own(one.name, name):
                 problem = "is a volume of files that are another service's"
-                remedy = "Take it out; what both need is given to each"
+                advice = "Take it out; what both need is given to each"
             if problem:
-                yield Finding(path=("mounts", index, "source"), problem=problem, remedy=remedy, resource=one)
+                yield Finding(path=("mounts", index, "source"), problem=problem, advice=advice, resource=one)
 
 
 def _is_own(container: str, volume: str) -> bool:
@@ -88,7 +88,7 @@ def _backed_up(stack: Stack, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=(),
             problem=f"is in no backup set, nor are {len(outside) - 1} other volumes with data",
-            remedy="Add them to a backup, and to `backed-up` in this rule's settings",
+            advice="Add them to a backup, and to `backed-up` in this rule's settings",
             resource=outside[0],
         )
 
@@ -99,7 +99,7 @@ RULES: Final = (
         description="Volumes with data and generated secrets are protected: no slip of a program can delete them.",
         remediation="Declare the resource with `protect=True`.",
         severity=Severity.CRITICAL,
-        judge=_protected,
+        validate=_protected,
         types=(*DOCKER, "random:"),
         settings={
             "disposable": texts_setting(
@@ -112,7 +112,7 @@ RULES: Final = (
         description="What apps keep in databases lies on a local file system: SQLite breaks on a network's.",
         remediation="Use the engine's local volume, without options. The media tree alone may be of another kind.",
         severity=Severity.HIGH,
-        judge=_local,
+        validate=_local,
     ),
     Rule(
         name="declared-volumes",
@@ -122,7 +122,7 @@ RULES: Final = (
         ),
         remediation="Declare a docker.Volume, protected where it holds data, and mount it by its name.",
         severity=Severity.HIGH,
-        judge_stack=_mounted,
+        validate_stack=_mounted,
         settings={"media": texts_setting("Volumes of media, as patterns of logical names.", ["volume-data"])},
     ),
     Rule(
@@ -130,7 +130,7 @@ RULES: Final = (
         description="Everything with state is in a backup set. It warns only, until there are backups.",
         remediation="Add the volume to a backup, and to `backed-up` in this rule's settings.",
         severity=Severity.MEDIUM,
-        judge_stack=_backed_up,
+        validate_stack=_backed_up,
         settings={"backed-up": texts_setting("Volumes that a backup has, as patterns of logical names.")},
         level=EnforcementLevel.ADVISORY,
     ),

@@ -32,20 +32,20 @@ def _known(resource: Resource, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=file.path,
                 problem="is not what the file's name says, so that nothing in it can be checked",
-                remedy="Write it by yaml.safe_dump or json.dumps",
+                advice="Write it by yaml.safe_dump or json.dumps",
             )
             continue
         for place in places:
             yield Finding(
                 path=(*file.path, *place),
                 problem="is not as the program generates it",
-                remedy=f"Take it out; a new option is a reviewed field of {_SHAPE}",
+                advice=f"Take it out; a new option is a reviewed field of {_SHAPE}",
             )
         if file.base == "routes.yml" and isinstance(file.text, str) and "{{" in file.text:
             yield Finding(
                 path=file.path,
                 problem="has a template in it: what Traefik makes of it is not known",
-                remedy="Write what it makes instead",
+                advice="Write what it makes instead",
             )
 
 
@@ -76,7 +76,7 @@ def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=(*at, "entryPoints", name),
                     problem="is not there, or serves pages too: ping and metrics are for the stack alone",
-                    remedy="Give them an entry point of their own, whose port is not published",
+                    advice="Give them an entry point of their own, whose port is not published",
                 )
         hosts: set[str] = set()
         for name, router in routes["http"]["routers"].items():
@@ -120,9 +120,9 @@ def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
                     "settings.every-route-has-a-chain.own-sign-in in policies/config.yaml",
                 ),
             )
-            for key, good, problem, remedy in checks:
+            for key, good, problem, advice in checks:
                 if not good:
-                    yield Finding(path=(*place, key), problem=problem, remedy=remedy)
+                    yield Finding(path=(*place, key), problem=problem, advice=advice)
             hosts.add(host)
 
 
@@ -134,7 +134,7 @@ def _started(one: Configured, service: Service) -> Iterator[Finding]:
         yield Finding(
             path=("command",),
             problem="starts the edge otherwise than with its one file of settings",
-            remedy="Start it with --configfile alone, and say all else in that file",
+            advice="Start it with --configfile alone, and say all else in that file",
             resource=service.resource,
         )
     static = read(one.file)
@@ -146,7 +146,7 @@ def _started(one: Configured, service: Service) -> Iterator[Finding]:
                 yield Finding(
                     path=("ports", index, "internal"),
                     problem="publishes what is no entry point of pages: it answers without any chain",
-                    remedy="Publish the ports of `web` and `websecure` alone",
+                    advice="Publish the ports of `web` and `websecure` alone",
                     resource=service.resource,
                 )
 
@@ -173,18 +173,18 @@ def _leads(stack: Stack, _config: Config) -> Iterator[Finding]:
             for name, router in routes["http"]["routers"].items():
                 address = _backend(routes, router["service"])
                 found = running.get(address.partition(":")[0])
-                problem, remedy = "", "Lead it to a service of the stack, by its name"
+                problem, advice = "", "Lead it to a service of the stack, by its name"
                 if address and found is None:
                     problem = "leads to what is no service of this stack"
                 elif found is not None and not one.service.meets(found):
                     problem = "leads to a service that shares no network with the edge"
-                    remedy = "Put both on one network (components/networks.py)"
+                    advice = "Put both on one network (components/networks.py)"
                 elif address in metrics and not _hides(router["rule"], metrics[address]):
                     problem = "shows everybody the metrics that Prometheus scrapes there"
-                    remedy = "Hide the path: `hidden_paths` of the service's `web`"
+                    advice = "Hide the path: `hidden_paths` of the service's `web`"
                 if problem:
                     where = (*path, "http", "routers", name, "service")
-                    yield Finding(path=where, problem=problem, remedy=remedy, resource=one.resource)
+                    yield Finding(path=where, problem=problem, advice=advice, resource=one.resource)
 
 
 def _hides(rule: str, path: str) -> bool:
@@ -202,7 +202,7 @@ def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=(),
             problem="has no routes: no init container writes a traefik.yml",
-            remedy="Make the edge from the services, as components/edge.py does",
+            advice="Make the edge from the services, as components/edge.py does",
             resource=whole,
         )
     without = table(config.get("without-page"))
@@ -220,7 +220,7 @@ def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=("networksAdvanced",),
                     problem="shares a network with the edge and has no route",
-                    remedy="Give the service its `web`, or, where it has no page for people, a line under "
+                    advice="Give the service its `web`, or, where it has no page for people, a line under "
                     "settings.every-web-app-has-a-route.without-page in policies/config.yaml",
                     resource=service.resource,
                 )
@@ -233,7 +233,7 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(),
                 problem="is a second resource of its type and name: it has every exception of the other",
-                remedy="Give it a name of its own",
+                advice="Give it a name of its own",
                 resource=one,
             )
         seen.add((one.type, one.name))
@@ -250,7 +250,7 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=path,
                     problem="is not the service's own name, by which routes, targets and exceptions find it",
-                    remedy=f"Let it be {service.name}, or end so behind a dash where it is no alias",
+                    advice=f"Let it be {service.name}, or end so behind a dash where it is no alias",
                     resource=service.resource,
                 )
 
@@ -274,7 +274,7 @@ RULES: Final = (
         ),
         remediation=f"Take the option out, or review it as a field of {_SHAPE}.",
         severity=Severity.CRITICAL,
-        judge=_known,
+        validate=_known,
     ),
     Rule(
         name="one-name-each",
@@ -284,7 +284,7 @@ RULES: Final = (
         ),
         remediation="Give each resource and each service a name of its own, and take the other's name out.",
         severity=Severity.HIGH,
-        judge_stack=_one_name,
+        validate_stack=_one_name,
     ),
     Rule(
         name="every-web-app-has-a-route",
@@ -294,7 +294,7 @@ RULES: Final = (
         ),
         remediation="Give the service its `web`, or a line with the reason in this rule's setting `without-page`.",
         severity=Severity.MEDIUM,
-        judge_stack=_has_route,
+        validate_stack=_has_route,
         settings={
             "without-page": {
                 **_REASONS,
@@ -313,7 +313,7 @@ RULES: Final = (
             "address in this rule's setting `own-sign-in`."
         ),
         severity=Severity.CRITICAL,
-        judge=_chains,
+        validate=_chains,
         settings={"own-sign-in": texts_setting("Backends that sign people in themselves, host and port.")},
     ),
     Rule(
@@ -324,6 +324,6 @@ RULES: Final = (
         ),
         remediation="Make routes from the services (components/edge.py), and hide what is not for people.",
         severity=Severity.HIGH,
-        judge_stack=_leads,
+        validate_stack=_leads,
     ),
 )

@@ -20,19 +20,28 @@ from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
 from policies.rules.configuration import files, settings, texts
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Judge, Resource, Rule, in_development, texts_setting
+from policies.rules.rule import (
+    DEVELOPMENT,
+    Config,
+    Finding,
+    Resource,
+    ResourceValidation,
+    Rule,
+    in_development,
+    texts_setting,
+)
 
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     DEVELOPMENT: texts_setting("Stacks on which this rule is silent: the key of that name in policies/config.yaml.")
 }
 
 
-def _outside_development(judge: Judge) -> Judge:
-    def judged(resource: Resource, config: Config) -> Iterator[Finding]:
+def _outside_development(validate: ResourceValidation) -> ResourceValidation:
+    def outside(resource: Resource, config: Config) -> Iterator[Finding]:
         if not in_development(resource.stack, config):
-            yield from judge(resource, config)
+            yield from validate(resource, config)
 
-    return judged
+    return outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +103,15 @@ _BYPASS: Final = (
 )
 
 
-def _settings(refused: Sequence[Refused]) -> Judge:
-    def judge(resource: Resource, _config: Config) -> Iterator[Finding]:
+def _settings(refused: Sequence[Refused]) -> ResourceValidation:
+    def validate(resource: Resource, _config: Config) -> Iterator[Finding]:
         for setting in settings(resource):
             found = next((one for one in refused if one.is_met(setting.name, setting.value)), None)
             if found is not None:
-                remedy = "Take it out, or set it on stacks of development alone"
-                yield Finding(path=setting.path, problem=found.problem, remedy=remedy, note=setting.note)
+                advice = "Take it out, or set it on stacks of development alone"
+                yield Finding(path=setting.path, problem=found.problem, advice=advice, note=setting.note)
 
-    return _outside_development(judge)
+    return _outside_development(validate)
 
 
 # Not `is_private`: that is also true of the addresses set aside for documentation.
@@ -133,17 +142,17 @@ def _is_inside(host: str, peers: Sequence[str]) -> bool:
 
 
 def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
-    remedy = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
+    advice = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
     peers = texts(config.get("peers"))
     if resource.name in [f"{peer}-{kind}" for peer in peers for kind in ("container", "seed")]:
-        yield Finding(path=("name",), problem="is the VPN server of development, which hides nothing", remedy=remedy)
+        yield Finding(path=("name",), problem="is the VPN server of development, which hides nothing", advice=advice)
     problem = "is an address on this machine or its own networks: the tunnel would end here"
     for setting in settings(resource):
         if _ENDPOINT.fullmatch(setting.name) and _is_inside(setting.value, peers):
-            yield Finding(path=setting.path, problem=problem, remedy=remedy, note=setting.note)
+            yield Finding(path=setting.path, problem=problem, advice=advice, note=setting.note)
     for file in files(resource):
         if isinstance(file.text, str) and any(_is_inside(one, peers) for one in _REMOTE.findall(file.text)):
-            yield Finding(path=file.path, problem=problem, remedy=remedy)
+            yield Finding(path=file.path, problem=problem, advice=advice)
 
 
 DEVELOPMENT_AUTHORITY: Final = "NEXUS local CA"
@@ -153,8 +162,8 @@ DEVELOPMENT_AUTHORITY: Final = "NEXUS local CA"
 def _certificate(resource: Resource, _config: Config) -> Iterator[Finding]:
     for file in files(resource):
         if isinstance(file.text, str) and (problem := _of_development(file.text)):
-            remedy = "Set nexus:tls-certificate and nexus:tls-key to a certificate of the stack's own domain"
-            yield Finding(path=file.path, problem=problem, remedy=remedy)
+            advice = "Set nexus:tls-certificate and nexus:tls-key to a certificate of the stack's own domain"
+            yield Finding(path=file.path, problem=problem, advice=advice)
 
 
 @lru_cache(maxsize=64)
@@ -191,7 +200,7 @@ RULES: Final = (
         ),
         remediation="Take the setting out, or set it for the stacks of development alone.",
         severity=Severity.CRITICAL,
-        judge=_settings(_BYPASS),
+        validate=_settings(_BYPASS),
         settings=SETTINGS,
     ),
     Rule(
@@ -202,7 +211,7 @@ RULES: Final = (
         ),
         remediation="Take the flag out, or set the level to `info`; set it for the stacks of development alone.",
         severity=Severity.MEDIUM,
-        judge=_settings(_DEBUG),
+        validate=_settings(_DEBUG),
         settings=SETTINGS,
     ),
     Rule(
@@ -216,7 +225,7 @@ RULES: Final = (
             "elsewhere in a private network is an exception with a reason."
         ),
         severity=Severity.CRITICAL,
-        judge=_outside_development(_embedded),
+        validate=_outside_development(_embedded),
         settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.", ["vpn-peer"])},
     ),
     Rule(
@@ -227,7 +236,7 @@ RULES: Final = (
         ),
         remediation="Set `nexus:tls-certificate` and `nexus:tls-key` to a certificate of the stack's own domain.",
         severity=Severity.HIGH,
-        judge=_outside_development(_certificate),
+        validate=_outside_development(_certificate),
         settings=SETTINGS,
     ),
 )

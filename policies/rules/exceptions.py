@@ -56,9 +56,9 @@ class PolicyException:
 
     A property with an index, `mounts[0].source`, is that one; without, `mounts.source`, that of every member.
 
-    `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is judged
-    where the image is written as a reference; an image id says nothing about a repository. `value` narrows it to one
-    value where the rule tells values apart (`Finding.value`), such as a capability; `*` in it is any text.
+    `image` is the repository, without registry, tag and digest, or with the registry to demand that too. It is
+    checked where the image is written as a reference; an image id says nothing about a repository. `value` narrows it
+    to one value where the rule tells values apart (`Finding.value`), such as a capability; `*` in it is any text.
     """
 
     resource: str

@@ -16,11 +16,11 @@ from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import Reference, is_id, parse
 from policies.rules.rule import (
     DEVELOPMENT,
-    EXCUSED,
+    EXEMPT,
     Config,
     Finding,
-    Judge,
     Resource,
+    ResourceValidation,
     Rule,
     Stack,
     in_development,
@@ -43,13 +43,13 @@ def references(resource: Resource) -> Iterator[tuple[Path, Reference]]:
             yield (key,), parse(text)
 
 
-def _each(judge: Callable[[Reference, Resource, Config], Iterator[tuple[str, str]]]) -> Judge:
-    def judged(resource: Resource, config: Config) -> Iterator[Finding]:
+def _each(check: Callable[[Reference, Resource, Config], Iterator[tuple[str, str]]]) -> ResourceValidation:
+    def validate(resource: Resource, config: Config) -> Iterator[Finding]:
         for path, reference in references(resource):
-            for problem, remedy in judge(reference, resource, config):
-                yield Finding(path=path, problem=problem, remedy=remedy)
+            for problem, advice in check(reference, resource, config):
+                yield Finding(path=path, problem=problem, advice=advice)
 
-    return judged
+    return validate
 
 
 def _pinned(reference: Reference, _resource: Resource, _config: Config) -> Iterator[tuple[str, str]]:
@@ -73,13 +73,13 @@ def _registry(reference: Reference, resource: Resource, config: Config) -> Itera
         )
 
 
-def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
+def _exempt(stack: Stack, config: Config) -> Iterator[Finding]:
     """Containers with an exception for one image that run another.
 
     An image's id names no repository, so a rule of one resource cannot tell; what the property is made from does.
     """
     pulled = {one.name: one.props.get("name") for one in stack.of("RemoteImage")}
-    wanted = table(config.get(EXCUSED))
+    wanted = table(config.get(EXEMPT))
     for one in stack.of("Container"):
         allowed = texts(wanted.get(one.name))
         if not allowed:
@@ -93,7 +93,7 @@ def _excused(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("image",),
                 problem="is not the image that its exceptions in policies/config.yaml are for, or cannot be told",
-                remedy="Take the image by a RemoteImage of that repository, or write exceptions for this one",
+                advice="Take the image by a RemoteImage of that repository, or write exceptions for this one",
                 resource=one,
             )
 
@@ -118,7 +118,7 @@ RULES: Final = (
         ),
         remediation="Write the reference as name:tag@sha256:…; Renovate raises both.",
         severity=Severity.HIGH,
-        judge=_each(_pinned),
+        validate=_each(_pinned),
         benchmarks=("CIS 5.28", "OWASP 13"),
     ),
     Rule(
@@ -129,7 +129,7 @@ RULES: Final = (
         ),
         remediation="Use the app's own registry, or add your mirror to `registries` in this rule's settings.",
         severity=Severity.CRITICAL,
-        judge=_each(_registry),
+        validate=_each(_registry),
         settings={
             "registries": texts_setting(
                 "Registries that images may come from; add the host of `nexus:images.mirror` here.",
@@ -145,9 +145,9 @@ RULES: Final = (
         description="A container with exceptions for one image runs that image: only that was looked at.",
         remediation="Run the image that the exception names, or have an exception for this one reviewed.",
         severity=Severity.HIGH,
-        judge_stack=_excused,
+        validate_stack=_exempt,
         settings={
-            EXCUSED: {
+            EXEMPT: {
                 "type": "object",
                 "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 "default": {},

@@ -280,7 +280,7 @@ def has_random(text: str) -> bool:
     Hexadecimal runs of 40, 64, 96 and 128 digits pass: those are the lengths of digests, commits and Docker's ids.
     """
     bare = _PUBLIC.sub(" ", text)
-    for piece in _BASE64.findall(bare):  # base64 of something that can be read is judged by what it says
+    for piece in _BASE64.findall(bare):  # base64 of something that can be read is checked by what it says
         if len(piece) > 20 and (inner := _readable(piece)) is not None:
             bare = bare.replace(piece, f" {inner} " if inner != piece else " ")
     if any(_random_hex(one) for one in _HEX.findall(bare) if len(one) >= 32):

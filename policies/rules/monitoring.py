@@ -38,7 +38,7 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=(),
             problem="is not watched: no init container writes a prometheus.yml",
-            remedy="Make the scrape targets from the services, as components/monitoring.py does",
+            advice="Make the scrape targets from the services, as components/monitoring.py does",
             resource=whole,
         )
     for one, server, given in _servers(stack):
@@ -48,7 +48,7 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("command",),
                 problem="does not start with the file of targets that its init container writes",
-                remedy="Name it by --config.file",
+                advice="Name it by --config.file",
                 resource=server.resource,
             )
         for number, job in enumerate(given["scrape_configs"]):
@@ -59,25 +59,25 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
                     host = host_and_port(target).partition(":")[0]
                     found = server if host == "localhost" else running.get(host)
                     label = group.get("labels", {}).get("service", "")
-                    problem, remedy = "", "Make targets from the services"
+                    problem, advice = "", "Make targets from the services"
                     if found is None or (label and label not in running):
                         problem = "names a target, or a service, that is none of this stack"
                     elif asker is None:
-                        problem, remedy = "is asked by what is no service of this stack", "Name the prober"
+                        problem, advice = "is asked by what is no service of this stack", "Name the prober"
                     elif asker is not found and not asker.meets(found):
                         problem = "names a target that shares no network with what asks it"
-                        remedy = "Put both on one network (components/networks.py)"
+                        advice = "Put both on one network (components/networks.py)"
                     else:
                         covered.add(label or found.name)
                     if problem:
-                        yield Finding(path=(*place, at), problem=problem, remedy=remedy, resource=one.resource)
+                        yield Finding(path=(*place, at), problem=problem, advice=advice, resource=one.resource)
         without = table(config.get("unscraped"))
         for service in running.values():
             if service.name not in covered and service.name not in without:
                 yield Finding(
                     path=("name",),
                     problem="is neither scraped nor probed: nobody is told when it fails",
-                    remedy="Give the service `metrics` or a `probe`, or a line that says why not under "
+                    advice="Give the service `metrics` or a `probe`, or a line that says why not under "
                     "settings.every-service-is-scraped.unscraped in policies/config.yaml",
                     resource=service.resource,
                 )
@@ -96,7 +96,7 @@ def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(*one.file.path, "alerting"),
                 problem="tells no Alertmanager of this stack, or one that it cannot reach",
-                remedy="Name the Alertmanager of the stack under alerting.alertmanagers",
+                advice="Name the Alertmanager of the stack under alerting.alertmanagers",
                 resource=one.resource,
             )
         path: Path = (*one.file.path, "rule_files")
@@ -104,7 +104,7 @@ def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path,
                 problem="names no file of alerts that comes with it",
-                remedy="Name the file of the alert rules under rule_files",
+                advice="Name the file of the alert rules under rule_files",
                 resource=one.resource,
             )
 
@@ -132,7 +132,7 @@ RULES: Final = (
         ),
         remediation="Give the service `metrics` or a `probe`, or a line with the reason in the setting `unscraped`.",
         severity=Severity.MEDIUM,
-        judge_stack=_scraped,
+        validate_stack=_scraped,
         settings={
             "unscraped": {
                 "type": "object",
@@ -151,6 +151,6 @@ RULES: Final = (
             "Name the file of the alert rules in `rule_files`, and the Alertmanager in `alerting.alertmanagers`."
         ),
         severity=Severity.MEDIUM,
-        judge_stack=_alerts,
+        validate_stack=_alerts,
     ),
 )

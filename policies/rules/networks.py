@@ -2,7 +2,7 @@
 
 The table is policies/matrix.yaml, for the whole of a stack: `make docs` writes it from what the program declares, and
 the review of its diff is what lets a container onto a network. Containers and networks are told apart by their
-logical names. In a preview the names of networks and the ids of containers can be unknown: what is unknown is judged
+logical names. In a preview the names of networks and the ids of containers can be unknown: what is unknown is checked
 by `up`, which sees a container before it is made. Not seen from here: what a container's own firewall does, and what
 the host routes.
 """
@@ -40,13 +40,13 @@ def _published(resource: Resource, config: Config) -> Iterator[Finding]:
     if resource.kind != "Container" or not items(ports):
         return
     if resource.name not in texts(config.get("edge")):
-        remedy = "Take it out, and give the app a route at the edge"
-        yield Finding(path=("ports",), problem="publishes a port, and this is not the edge", remedy=remedy)
+        advice = "Take it out, and give the app a route at the edge"
+        yield Finding(path=("ports",), problem="publishes a port, and this is not the edge", advice=advice)
         return
     numbers = {number(table(port).get("external")) for port in items(ports)} - {None}
     if len(numbers) > len(allowed):
         problem = "is more than there are on the list"
-        yield Finding(path=("ports",), problem=problem, remedy="Publish no more than that")
+        yield Finding(path=("ports",), problem=problem, advice="Publish no more than that")
     for index, port in enumerate(map(table, items(ports))):
         external, protocol, address = port.get("external"), port.get("protocol", "tcp"), port.get("ip")
         given = number(external)
@@ -54,47 +54,47 @@ def _published(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("ports", index, "external"),
                 problem="is not given, or is a port of the host below 1024 that is not on the list",
-                remedy="Publish 80 and 443, or ports from 1024 on",
+                advice="Publish 80 and 443, or ports from 1024 on",
             )
         if is_known(protocol) and protocol != "tcp":
-            yield Finding(path=("ports", index, "protocol"), problem="is not tcp", remedy="Publish TCP alone")
+            yield Finding(path=("ports", index, "protocol"), problem="is not tcp", advice="Publish TCP alone")
         if is_known(address) and not text_of(address).strip():
             yield Finding(
                 path=("ports", index, "ip"),
                 problem="is not given: the engine then publishes on every address, past the host's firewall",
-                remedy="Write the address, such as 127.0.0.1; 0.0.0.0 where every address is meant",
+                advice="Write the address, such as 127.0.0.1; 0.0.0.0 where every address is meant",
             )
 
 
 def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
     if resource.kind != "Container":
         return
-    remedy = "Attach it to networks of the stack, by `network` in its declaration"
+    advice = "Attach it to networks of the stack, by `network` in its declaration"
     mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
     text = mode.strip().casefold() if isinstance(mode, str) else ""
     # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
     if text in _DEFAULT_BRIDGES and is_known(attached) and not items(attached):
         yield Finding(
-            path=("networkMode",), problem="is the engine's default bridge, where all reach all", remedy=remedy
+            path=("networkMode",), problem="is the engine's default bridge, where all reach all", advice=advice
         )
     elif mode in (None, "") and is_known(attached) and not items(attached):
         yield Finding(
             path=("networksAdvanced",),
             problem="names no network: the engine then uses its default bridge, where all reach all",
-            remedy=remedy,
+            advice=advice,
         )
     # The provider attaches `networksAdvanced` beside it, and the engine takes a network's name or id here as well.
     if text and text not in {*_DEFAULT_BRIDGES, "none", "host"} and not text.startswith("container:"):
         yield Finding(
             path=("networkMode",),
             problem="is a network by name or id, past the table of who is on which",
-            remedy="Attach it by `networksAdvanced`",
+            advice="Attach it by `networksAdvanced`",
         )
     for index, item in enumerate(items(attached)):
         name = table(item).get("name")
         if isinstance(name, str) and name.strip().casefold() in _DEFAULT_BRIDGES:
             yield Finding(
-                path=("networksAdvanced", index, "name"), problem="is the engine's default bridge", remedy=remedy
+                path=("networksAdvanced", index, "name"), problem="is the engine's default bridge", advice=advice
             )
 
 
@@ -107,18 +107,18 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=("driver",),
             problem="is not bridge: containers would be on the host's own network segment",
-            remedy="Use a bridge",
+            advice="Use a bridge",
         )
     if is_enabled(props.get("ipv6")):
         problem = "is a second way out that no rule of the stack looks at"
-        yield Finding(path=("ipv6",), problem=problem, remedy="Take it out")
+        yield Finding(path=("ipv6",), problem=problem, advice="Take it out")
     if is_known(props.get("ipamConfigs")) and not any(
         table(item).get("subnet") for item in items(props.get("ipamConfigs"))
     ):
         yield Finding(
             path=("ipamConfigs",),
             problem="leaves the address range to the engine, which may take one of the home's",
-            remedy="Cut it from `nexus:networks.pool`",
+            advice="Cut it from `nexus:networks.pool`",
         )
     for item in items(props.get("ipamConfigs")):
         subnet = table(item).get("subnet")
@@ -126,7 +126,7 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("ipamConfigs",),
                 problem="has a range that is not a small private one of IPv4",
-                remedy="Cut it from `nexus:networks.pool`",
+                advice="Cut it from `nexus:networks.pool`",
             )
     open_ones = texts(config.get("open"))
     needed = {} if resource.name in open_ones else {_INHIBIT: "reaches the host at its gateway"}
@@ -135,25 +135,25 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
     for key, problem in needed.items():
         value = table(props.get("options")).get(key)
         if is_known(props.get("options")) and is_known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
-            yield Finding(path=("options",), problem=problem, remedy=f"Set {key} to {_NEEDED[key]}")
+            yield Finding(path=("options",), problem=problem, advice=f"Set {key} to {_NEEDED[key]}")
     for key, value in table(props.get("options")).items():
         if key not in needed and (key, value) not in _DEFAULTS.items():
             yield Finding(
                 path=("options", key),
                 problem="changes how the network is joined to the host and to others",
-                remedy="Take it out",
+                advice="Take it out",
             )
     if resource.name not in open_ones and is_known(props.get("internal")) and not is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is not on: the network has a way out, and is not among those that are meant to",
-            remedy="Set it, or add the network to this rule's settings with the table in components/networks.py",
+            advice="Set it, or add the network to this rule's settings with the table in components/networks.py",
         )
     if resource.name in open_ones and is_enabled(props.get("internal")):
         yield Finding(
             path=("internal",),
             problem="is on, and the network is meant to have a way out",
-            remedy="Take it out of this rule's settings where that has changed",
+            advice="Take it out of this rule's settings where that has changed",
         )
 
 
@@ -180,14 +180,14 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(),
                 problem="is a network that the table does not have",
-                remedy="Declare it in components/networks.py, run `make docs` and have policies/matrix.yaml reviewed",
+                advice="Declare it in components/networks.py, run `make docs` and have policies/matrix.yaml reviewed",
                 resource=network,
             )
     for one in stack.of("Service"):
         yield Finding(
             path=("taskSpec",),
             problem="is a Swarm service, whose networks the table does not have",
-            remedy="Declare a container",
+            advice="Declare a container",
             resource=one,
         )
     for one in stack.of("Container"):
@@ -207,21 +207,21 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=("networksAdvanced", index),
                     problem="is no network of this stack",
-                    remedy="Attach it to networks of the stack alone",
+                    advice="Attach it to networks of the stack alone",
                     resource=one,
                 )
             elif logical in rows and one.name not in rows[logical]:
                 yield Finding(
                     path=("networksAdvanced", index),
                     problem="is a network on which the table does not have this container",
-                    remedy="Take it out of the service's `network`, or run `make docs` and have the table reviewed",
+                    advice="Take it out of the service's `network`, or run `make docs` and have the table reviewed",
                     resource=one,
                 )
             elif logical in rows and rows[logical][one.name] == CONNECTS and items(table(item).get("aliases")):
                 yield Finding(
                     path=("networksAdvanced", index, "aliases"),
                     problem="is a name on a network where the table has this container only open connections",
-                    remedy="Take it out, or run `make docs` and have the table reviewed",
+                    advice="Take it out, or run `make docs` and have the table reviewed",
                     resource=one,
                 )
         missing = {name for name, members in rows.items() if one.name in members} - attached
@@ -229,7 +229,7 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("networksAdvanced",),
                 problem="lacks a network on which the table has this container",
-                remedy="Add it to the service's `network`, or run `make docs` and have the table reviewed",
+                advice="Add it to the service's `network`, or run `make docs` and have the table reviewed",
                 resource=one,
             )
 
@@ -246,7 +246,7 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=("networkMode",),
                     problem="is the namespace of another container, which only the downloader may share",
-                    remedy="Give it networks of its own",
+                    advice="Give it networks of its own",
                     resource=one,
                 )
             continue
@@ -261,7 +261,7 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=("networkMode",),
                 problem="is not the VPN container's namespace: the downloader would have another way out",
-                remedy="Let it share the VPN container's namespace, by its id",
+                advice="Let it share the VPN container's namespace, by its id",
                 resource=one,
             )
         for key in ("networksAdvanced", "ports", "hosts", "dns", "dnsSearches"):
@@ -269,7 +269,7 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=(key,),
                     problem="gives the downloader more than the VPN container's namespace",
-                    remedy="Take it out: what it needs belongs to the VPN container",
+                    advice="Take it out: what it needs belongs to the VPN container",
                     resource=one,
                 )
 
@@ -283,7 +283,7 @@ RULES: Final = (
         ),
         remediation="Give an app a route at the edge. There publish 80 and 443, or ports from 1024 on, and set `ip`.",
         severity=Severity.CRITICAL,
-        judge=_published,
+        validate=_published,
         settings={
             "edge": texts_setting("Logical names of the containers that may publish ports.", ["traefik-container"]),
             "ports": {
@@ -300,7 +300,7 @@ RULES: Final = (
         description="No container is on the engine's default bridge, where every container reaches every other.",
         remediation="Attach it to networks of the stack, or give it networkMode none.",
         severity=Severity.HIGH,
-        judge=_own_networks,
+        validate=_own_networks,
         benchmarks=("CIS 2.2", "CIS 5.30", "OWASP 5"),
     ),
     Rule(
@@ -308,7 +308,7 @@ RULES: Final = (
         description="A network is a bridge that leads neither out nor to the host, but for the few meant to.",
         remediation="Set `internal`, inhibit_ipv4, driver bridge and a range; take attachable, ingress and ipv6 out.",
         severity=Severity.HIGH,
-        judge=_network,
+        validate=_network,
         settings={
             "open": texts_setting("Logical names of the networks that are meant to have a way out."),
             "apart": texts_setting("Logical names of those whose members must not reach one another."),
@@ -323,7 +323,7 @@ RULES: Final = (
             "reviewed."
         ),
         severity=Severity.HIGH,
-        judge_stack=_membership,
+        validate_stack=_membership,
         settings={
             TABLE: {
                 "type": "object",
@@ -345,7 +345,7 @@ RULES: Final = (
         description="The downloader has no network but its VPN container's namespace; nothing else shares one.",
         remediation="Set `networkMode` to container:<id of the VPN container>, and no network, port or DNS.",
         severity=Severity.CRITICAL,
-        judge_stack=_riders,
+        validate_stack=_riders,
         settings={
             "riders": {
                 "type": "object",

@@ -27,7 +27,7 @@ def _overdue(stack: Stack, config: Config) -> Iterator[Finding]:
                 path=("exceptions", index),
                 note=str(entry.get("rule")),
                 problem=f"is an exception whose review was due by {until}",
-                remedy="Look at that line of policies/config.yaml again, give it a new day or take it out",
+                advice="Look at that line of policies/config.yaml again, give it a new day or take it out",
             )
 
 
@@ -45,7 +45,7 @@ RULES: Final = (
         remediation="Review the line in policies/config.yaml, then give it a new day or take it out.",
         severity=Severity.LOW,
         level=EnforcementLevel.ADVISORY,
-        judge_stack=_overdue,
+        validate_stack=_overdue,
         settings={
             REVIEWS: {
                 "type": "array",

@@ -1,6 +1,6 @@
-"""What a rule is: its metadata, its judge, and how it becomes one of the engine's policies.
+"""What a rule is: its metadata, its check, and how it becomes one of the engine's policies.
 
-A rule judges plain data (`props`) and yields findings; what is an exception to it is decided here, the same way for
+A rule checks plain data (`props`) and yields findings; what is an exception to it is decided here, the same way for
 every rule. What one rule forbids does not belong here.
 """
 
@@ -34,7 +34,7 @@ DEVELOPMENT: Final = "development-stacks"
 """The setting of a rule that is for staging and production alone; its value is that of policies/config.yaml: names of
 stacks, where `*` stands for any characters."""
 
-EXCUSED: Final = "excused"
+EXEMPT: Final = "exempt"
 """The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
 
 REVIEWS: Final = "reviews"
@@ -59,7 +59,7 @@ def in_development(stack: str, config: Config) -> bool:
 
 
 class _Once:
-    """What is judged never changes, so what is found in it is looked for once."""
+    """What is checked never changes, so what is found in it is looked for once."""
 
     def once(self, find: Callable[[Self], Iterable[T]]) -> tuple[T, ...]:
         """What `find` finds in this, looked for once however many rules ask."""
@@ -106,20 +106,20 @@ class Finding:
     """One violation: where, what is wrong and what to do. No text may hold a value of the resource.
 
     `value` is never printed: it is what an exception may be narrowed to, such as a capability.
-    `excusable` is False for what no exception may let pass. `resource` is for stack rules: the one to name.
+    `exemptible` is False for what no exception may let pass. `resource` is for stack rules: the one to name.
     """
 
     path: Path
     problem: str
-    remedy: str
+    advice: str
     note: str = ""
     value: str = ""
-    excusable: bool = True
+    exemptible: bool = True
     resource: Resource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Result:
     """A finding of a rule, and the exception that speaks about it, if any."""
 
     rule: str
@@ -130,7 +130,7 @@ class Verdict:
     @property
     def refused(self) -> bool:
         """Whether it is a violation."""
-        return self.exception is None or not self.finding.excusable
+        return self.exception is None or not self.finding.exemptible
 
     @property
     def message(self) -> str:
@@ -138,20 +138,21 @@ class Verdict:
         finding = self.finding
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
         where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
-        text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.remedy}"])
+        text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.advice}"])
         return text if self.exception is None else f"{text}. No exception may allow this"
 
 
-Judge = Callable[[Resource, Config], Iterable[Finding]]
-StackJudge = Callable[[Stack, Config], Iterable[Finding]]
+ResourceValidation = Callable[[Resource, Config], Iterable[Finding]]
+StackValidation = Callable[[Stack, Config], Iterable[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule. Exactly one of `judge` (a resource by itself) and `judge_stack` (all of them together) is given.
+    """One rule. Exactly one of `validate` (a resource by itself) and `validate_stack` (all of them together) is
+    given.
 
-    `types` are the prefixes of the types that `judge` sees. `settings` is the JSON schema of each key of the rule's
-    own configuration, with a default. `benchmarks` are the items of public benchmarks that the rule covers:
+    `types` are the prefixes of the types that `validate` sees. `settings` is the JSON schema of each key of the
+    rule's own configuration, with a default. `benchmarks` are the items of public benchmarks that the rule covers:
     `CIS 5.10`, of the CIS Docker Benchmark 1.7, and `OWASP 3`, of OWASP's Docker Security Cheat Sheet.
     """
 
@@ -159,8 +160,8 @@ class Rule:
     description: str
     remediation: str
     severity: Severity
-    judge: Judge | None = None
-    judge_stack: StackJudge | None = None
+    validate: ResourceValidation | None = None
+    validate_stack: StackValidation | None = None
     types: tuple[str, ...] = DOCKER
     settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
@@ -176,23 +177,23 @@ class Rule:
         """The schema of the rule's whole configuration."""
         return PolicyConfigSchema(properties={**self.settings, "exceptions": exceptions.SCHEMA})
 
-    def verdicts(self, stack: Stack, config: Config) -> Iterator[Verdict]:
-        """What the rule says of a whole stack, the excused included, each place once."""
+    def results(self, stack: Stack, config: Config) -> Iterator[Result]:
+        """What the rule says of a whole stack, the exempt included, each place once."""
         whole = self._with_defaults(config)
-        if self.judge is not None:
+        if self.validate is not None:
             for resource in stack.resources:
                 if resource.type.startswith(self.types):
-                    yield from self._with_exceptions(self.judge(resource, whole), resource, config)
-        if self.judge_stack is not None:
-            yield from self._with_exceptions(self.judge_stack(stack, whole), None, config)
+                    yield from self._with_exceptions(self.validate(resource, whole), resource, config)
+        if self.validate_stack is not None:
+            yield from self._with_exceptions(self.validate_stack(stack, whole), None, config)
 
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
-        if self.judge is None:
+        if self.validate is None:
             return StackValidationPolicy(
                 self.name,
                 self.description,
-                self._validate_stack,
+                self._report_stack,
                 self.level,
                 self.schema,
                 severity=self.severity,
@@ -202,7 +203,7 @@ class Rule:
         return ResourceValidationPolicy(
             self.name,
             self.description,
-            self._validate,
+            self._report,
             self.level,
             self.schema,
             severity=self.severity,
@@ -210,20 +211,20 @@ class Rule:
             url=self.url,
         )
 
-    def _validate(self, args: ResourceValidationArgs, report: ReportViolation) -> None:
+    def _report(self, args: ResourceValidationArgs, report: ReportViolation) -> None:
         resource = from_engine(args.resource_type, args.name, args.urn, args.props, args.opts)
         stack = Stack(name=resource.stack, resources=(resource,))
-        for verdict in self.verdicts(stack, _config(args.get_config())):
-            if verdict.refused:
-                report(verdict.message, None)
+        for result in self.results(stack, _config(args.get_config())):
+            if result.refused:
+                report(result.message, None)
 
-    def _validate_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
+    def _report_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
         resources = tuple(_of_stack(one) for one in args.resources)
         name = next((one.stack for one in resources if one.stack), "")
         stack = Stack(name=name, resources=resources)
-        for verdict in self.verdicts(stack, _config(args.get_config())):
-            if verdict.refused:
-                report(verdict.message, verdict.resource.urn if verdict.resource else None)
+        for result in self.results(stack, _config(args.get_config())):
+            if result.refused:
+                report(result.message, result.resource.urn if result.resource else None)
 
     def _with_defaults(self, config: Config) -> Config:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
@@ -231,7 +232,7 @@ class Rule:
 
     def _with_exceptions(
         self, findings: Iterable[Finding], resource: Resource | None, config: Config
-    ) -> Iterator[Verdict]:
+    ) -> Iterator[Result]:
         told: set[tuple[str, Path]] = set()
         for finding in findings:
             about = finding.resource or resource
@@ -239,7 +240,7 @@ class Rule:
             if key in told:
                 continue
             told.add(key)
-            yield Verdict(
+            yield Result(
                 rule=self.name,
                 resource=about,
                 finding=finding,
@@ -263,7 +264,7 @@ def _config(given: object) -> Config:
 
 
 def from_engine(kind: str, name: str, urn: str, props: object, opts: PolicyResourceOptions | None) -> Resource:
-    """A resource as rules judge it, from what the SDK hands to a policy."""
+    """A resource as rules check it, from what the SDK hands to a policy."""
     parts = urn.split(":")
     data = plain(props)
     return Resource(

@@ -175,8 +175,8 @@ def _family_rule(check: Callable[[Literal], str]) -> Callable[[Resource, Config]
             if problem := check(literal):
                 told.append(literal.path)
                 note = safe_name(literal.name) if literal.path[-1] != literal.name else None
-                remedy = "Hand it over as a file under /run/secrets and give only that path"
-                yield Finding(path=literal.path, problem=problem, remedy=remedy, note=note or "")
+                advice = "Hand it over as a file under /run/secrets and give only that path"
+                yield Finding(path=literal.path, problem=problem, advice=advice, note=note or "")
 
     return findings
 
@@ -196,7 +196,7 @@ def _rule(
         description=description,
         remediation=_REMEDIATION,
         severity=severity,
-        judge=_family_rule(check),
+        validate=_family_rule(check),
         benchmarks=("CIS 4.10", "OWASP 12"),
     )
 

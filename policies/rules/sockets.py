@@ -58,9 +58,9 @@ def _sockets(resource: Resource, _config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path,
                 problem="is a container engine's socket, or a directory that may hold one",
-                remedy="Take it out; what needs the engine's API asks a socket proxy over an internal network",
+                advice="Take it out; what needs the engine's API asks a socket proxy over an internal network",
                 value=source,
-                excusable=_is_socket(source) and read_only is True and posixpath.normpath(source) == source,
+                exemptible=_is_socket(source) and read_only is True and posixpath.normpath(source) == source,
             )
 
 
@@ -91,9 +91,9 @@ def _paths(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=path,
             problem="is a path of the host that no line names for this service",
-            remedy="Use a volume; a path that is only read is an exception in policies/config.yaml",
+            advice="Use a volume; a path that is only read is an exception in policies/config.yaml",
             value=source,
-            excusable=read_only in (True, UNKNOWN) and posixpath.normpath(source) == source,
+            exemptible=read_only in (True, UNKNOWN) and posixpath.normpath(source) == source,
         )
 
 
@@ -106,12 +106,12 @@ _PROBLEM: Final = "is the address of a container engine's API"
 
 
 def _addresses(resource: Resource, _config: Config) -> Iterator[Finding]:
-    remedy = "Take it out; the one consumer of a socket proxy is named by an exception"
+    advice = "Take it out; the one consumer of a socket proxy is named by an exception"
     if resource.type.startswith("pulumi:providers:"):
         host = resource.props.get("host")
         if host not in (None, "", UNKNOWN) and not re.match(r"(?:unix|ssh)://", str(host)):
-            remedy = "Use unix:// or ssh://: who reaches the port of an engine is root on its host"
-            yield Finding(path=("host",), problem=_PROBLEM + " over TCP", remedy=remedy)
+            advice = "Use unix:// or ssh://: who reaches the port of an engine is root on its host"
+            yield Finding(path=("host",), problem=_PROBLEM + " over TCP", advice=advice)
         return
     texts_of: list[tuple[Path, Value]] = []
     for key in ("entrypoints", "command", "envs"):
@@ -123,7 +123,7 @@ def _addresses(resource: Resource, _config: Config) -> Iterator[Finding]:
     for path, value in texts_of:
         if _ADDRESS.search(text_of(value)):
             note = safe_name(text_of(value).partition("=")[0]) if path[0] == "envs" else ""
-            yield Finding(path=path, problem=_PROBLEM, remedy=remedy, note=note or "")
+            yield Finding(path=path, problem=_PROBLEM, advice=advice, note=note or "")
 
 
 # ---- socket proxies ----
@@ -171,10 +171,10 @@ def _calls(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path,
                 problem="lets requests pass that change something, or that no line names for this proxy",
-                remedy=f"Let GET and HEAD of single paths pass alone, {_LINE}",
+                advice=f"Let GET and HEAD of single paths pass alone, {_LINE}",
                 note=_option(word),
                 value="start" if listed and word.endswith("/start") else "",
-                excusable=listed,
+                exemptible=listed,
             )
 
 
@@ -184,9 +184,9 @@ def _open(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=path,
                 problem="is an option that no line names for this socket proxy: it may let others in",
-                remedy=f"Let its one consumer in by -allowfrom, {_LINE}",
+                advice=f"Let its one consumer in by -allowfrom, {_LINE}",
                 note=_option(word),
-                excusable=False,
+                exemptible=False,
             )
     if resource.kind != "Container" or not _is_proxy(resource, config):
         return
@@ -195,8 +195,8 @@ def _open(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=(key,),
                 problem="is more than a socket proxy has: nothing but its image's program, and no published port",
-                remedy="Take it out",
-                excusable=False,
+                advice="Take it out",
+                exemptible=False,
             )
 
 
@@ -222,7 +222,7 @@ RULES: Final = (
             "reason and a day of review."
         ),
         severity=Severity.CRITICAL,
-        judge=_sockets,
+        validate=_sockets,
         benchmarks=("CIS 5.6", "CIS 5.32", "OWASP 1"),
     ),
     Rule(
@@ -233,7 +233,7 @@ RULES: Final = (
         ),
         remediation="Use a volume, or a directory that is there for the app's data, such as /srv/media.",
         severity=Severity.CRITICAL,
-        judge=_paths,
+        validate=_paths,
         settings={"data": texts_setting("Where the owner's data tree is mounted.", ["/data"])},
         benchmarks=("CIS 5.6", "OWASP 8"),
     ),
@@ -248,7 +248,7 @@ RULES: Final = (
             "policies/config.yaml with a reason and a day of review."
         ),
         severity=Severity.CRITICAL,
-        judge=_addresses,
+        validate=_addresses,
         types=("docker:", "pulumi:providers:docker"),
         benchmarks=("CIS 2.7", "CIS 5.32", "OWASP 1"),
     ),
@@ -263,7 +263,7 @@ RULES: Final = (
             "What has to change something is not done through a proxy."
         ),
         severity=Severity.CRITICAL,
-        judge=_calls,
+        validate=_calls,
         settings={"proxies": _proxies("the calls that it lets pass")},
         benchmarks=("CIS 5.32", "OWASP 1"),
     ),
@@ -275,7 +275,7 @@ RULES: Final = (
         ),
         remediation="Name the one consumer in `-allowfrom`, and take out what no line of the settings has.",
         severity=Severity.CRITICAL,
-        judge=_open,
+        validate=_open,
         settings={
             "proxies": _proxies("the options that are its own"),
             "every": texts_setting(

@@ -65,7 +65,7 @@ def _unlisted(resource: Resource, config: Config, *, firewall: bool) -> Iterator
             yield Finding(
                 path=path,
                 problem="is a setting of the VPN gateway that no line names, or not with this value",
-                remedy=f"Take it out; or have it reviewed as a line of settings.{rule}.variables in "
+                advice=f"Take it out; or have it reviewed as a line of settings.{rule}.variables in "
                 "policies/config.yaml",
                 note=name,
                 value=value,
@@ -80,7 +80,7 @@ def _firewall(resource: Resource, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=(key,),
                     problem="runs something else than the gateway's own program, as root beside its firewall",
-                    remedy="Take it out",
+                    advice="Take it out",
                 )
     if not _is_init(resource, config):
         return
@@ -90,14 +90,14 @@ def _firewall(resource: Resource, config: Config) -> Iterator[Finding]:
             yield Finding(
                 path=file.path,
                 problem="is a file that no line names: the VPN gateway may read a setting from it",
-                remedy="Take it out; or have it reviewed as a line of settings.vpn-firewall.files in "
+                advice="Take it out; or have it reviewed as a line of settings.vpn-firewall.files in "
                 "policies/config.yaml",
             )
         elif file.base == RULES_FILE and isinstance(file.text, str) and not all(map(_drops, file.text.split("\n"))):
             yield Finding(
                 path=file.path,
                 problem="has a line for the firewall that does more than drop packets",
-                remedy="Leave only lines that begin with iptables -I or -A and end in -j DROP or REJECT",
+                advice="Leave only lines that begin with iptables -I or -A and end in -j DROP or REJECT",
             )
 
 
@@ -134,7 +134,7 @@ def _everything_inside(resource: Resource, config: Config) -> Iterator[Finding]:
                     yield Finding(
                         path=("envs",),
                         problem="sets no role for the control server, which is open then and can stop the tunnel",
-                        remedy=f"Set {name}",
+                        advice=f"Set {name}",
                     )
     if _is_init(resource, config):
         for file in files(resource):
@@ -144,13 +144,13 @@ def _everything_inside(resource: Resource, config: Config) -> Iterator[Finding]:
                 yield Finding(
                     path=file.path,
                     problem="is no role of the control server that asks for a key",
-                    remedy="Give it an API key",
+                    advice="Give it an API key",
                 )
             elif file.base.endswith(".ovpn") and any(map(_ROUTES.match, file.text.splitlines())):
                 yield Finding(
                     path=file.path,
                     problem="keeps OpenVPN from making the tunnel the way for everything",
-                    remedy="Take out what is about routes, filters and programs",
+                    advice="Take out what is about routes, filters and programs",
                 )
 
 
@@ -189,7 +189,7 @@ RULES: Final = (
         ),
         remediation="Take the setting, file, rule or command out. What is needed is a line in policies/config.yaml.",
         severity=Severity.CRITICAL,
-        judge=_firewall,
+        validate=_firewall,
         settings={
             **_GATEWAYS,
             "variables": _table(_VARIABLES),
@@ -205,7 +205,7 @@ RULES: Final = (
         ),
         remediation="Take the setting out: gluetun's own defaults keep everything inside.",
         severity=Severity.CRITICAL,
-        judge=_everything_inside,
+        validate=_everything_inside,
         settings={
             **_GATEWAYS,
             "variables": _table(_VARIABLES),

@@ -130,11 +130,11 @@ def _preview(contender: Contender) -> float:
     arguments = ("preview", "--expect-no-changes", "--non-interactive", "--color", "never")
     run = timed(["pulumi", *arguments], contender.folder, contender.environment, _LIMIT)
     if run.status == NO_CHANGES_EXPECTED:
-        remedy = (
+        advice = (
             "run `make up` first" if contender.name.startswith(OURS) else "scripts/bench/flat.py has to learn that"
         )
         raise UserError(
-            f"preview of the {contender.name} shows changes, so the comparison is void; {remedy}:\n{run.text}"
+            f"preview of the {contender.name} shows changes, so the comparison is void; {advice}:\n{run.text}"
         )
     if run.status:
         raise UserError(f"preview of the {contender.name} failed (status {run.status}):\n{run.text}")

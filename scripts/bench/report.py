@@ -1,7 +1,7 @@
 """The document that `bench --write` leaves: what was measured, on what, how, and the figures of that run.
 
 The only text about figures that is kept in the repository, and no figure in it is typed by hand. What does not belong
-here: judging them.
+here: checking them.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise UserError(f"{given.events}: {error.strerror}") from error
         sys.stdout.write(markdown.render(given.stack, found, limit=given.limit, allowed=allowed()))
-        return verdict(found)
+        return exit_status(found)
     return _preview(given)
 
 
@@ -54,7 +54,7 @@ def _preview(given: argparse.Namespace) -> int:
         write(given.stack, events.Preview(errors=(str(error),), failed=True), folder)
         raise UserError(masking.masked_text(str(error))) from error
     write(given.stack, found, folder)
-    return verdict(found, failed=failed)
+    return exit_status(found, failed=failed)
 
 
 def _events(given: argparse.Namespace, file: Path) -> tuple[events.Preview, bool]:
@@ -96,7 +96,7 @@ def write(stack: str, found: events.Preview, folder: Path) -> None:
     say(f"report: written to {folder / 'comment.md'}")
 
 
-def verdict(found: events.Preview, *, failed: bool = False) -> int:
+def exit_status(found: events.Preview, *, failed: bool = False) -> int:
     """0 where a reviewer may go on; says what does not let them."""
     lost = guard.losses(found)
     failed = failed or found.failed

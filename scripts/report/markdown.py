@@ -122,15 +122,15 @@ def _head(stack: str, preview: Preview) -> str:
 def _lost(lost: Sequence[Change], *, allowed: bool, failed: bool) -> Part:
     rows = tuple(f"- **{one.op}** {text(one.name)} ({text(one.kind)})" for one in lost)
     if failed:
-        verdict = "The preview failed, so the label cannot let this pass."
+        what = "The preview failed, so the label cannot let this pass."
     else:
-        verdict = (
+        what = (
             "It was allowed by the label." if allowed else "This fails, unless the pull request is labelled for it."
         )
     if any(one.protected for one in lost):
-        verdict += " What is protected has to be released first (docs/preview-diff.md says how)."
+        what += " What is protected has to be released first (docs/preview-diff.md says how)."
     return Part(
-        head=f"> [!CAUTION]\n> Data would be lost: {len(lost)} of what cannot be made again. {verdict}\n\n", rows=rows
+        head=f"> [!CAUTION]\n> Data would be lost: {len(lost)} of what cannot be made again. {what}\n\n", rows=rows
     )
 
 
@@ -156,7 +156,7 @@ def _violations(found: Sequence[Violation]) -> list[Part]:
 def _violation(group: Sequence[Violation]) -> Part:
     one = group[0]
     known = {rule.name: rule for rule in RULES}.get(one.rule)
-    remedy = f"\n\nWhat to do: {known.remediation}" if known else ""
+    advice = f"\n\nWhat to do: {known.remediation}" if known else ""
     word = "Refused" if one.refuses else "Warning"
     said: dict[str, list[str]] = {}
     for each in group:
@@ -166,7 +166,7 @@ def _violation(group: Sequence[Violation]) -> Part:
     rows = [f"- {text(', '.join(where))}: {text(message)}" for message, where in said.items()]
     if len(rows) > ROWS:
         rows[ROWS:] = [f"- … and {len(rows) - ROWS} more"]
-    return Part(head=f"**{word}: {text(one.rule)}** ({text(one.severity)})\n\n", rows=tuple(rows), tail=remedy)
+    return Part(head=f"**{word}: {text(one.rule)}** ({text(one.severity)})\n\n", rows=tuple(rows), tail=advice)
 
 
 def _rank(severity: str) -> int:

@@ -1,6 +1,6 @@
 """Takes out of a preview what looks like a secret, for a place that more people read than may know one.
 
-The engine masks what the program marks. This is for what nobody marked; the policy pack's detectors judge, and where
+The engine masks what the program marks. This is for what nobody marked; the policy pack's detectors check, and where
 they leave a doubt the whole text is hidden. What does not belong here: what a credential looks like
 (policies/rules/literals.py), and how a value is shown.
 """
@@ -20,7 +20,7 @@ from scripts.wire import MASK, SIGNATURE, Json
 _LONGEST: Final = 100_000
 """Characters of a text that is looked into; a longer one is hidden."""
 _BLANK: Final = "true"
-"""Stands for what is hidden already when the rest is judged: no detector takes it for a secret."""
+"""Stands for what is hidden already when the rest is checked: no detector takes it for a secret."""
 _FLAG: Final = re.compile(r"-{0,2}(?P<name>[A-Za-z][\w.-]*)")
 _SET: Final = re.compile(
     r"(?P<start>\s*(?:-\s+)?[\"']?(?P<name>-{0,2}[A-Za-z_][\w.-]*)[\"']?\s*[=:]\s*)(?P<value>.*)"

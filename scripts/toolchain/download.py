@@ -63,7 +63,7 @@ def download(url: str, target: Path, *, sha256: str | None) -> None:
     _complete(url, part)
     found = _sha256(part)
     if sha256 not in (None, found) and resumed:
-        # The earlier piece may have been of another file: once more from nothing, before judging the server.
+        # The earlier piece may have been of another file: once more from nothing, before checking the server.
         part.unlink()
         _complete(url, part)
         found = _sha256(part)

@@ -138,7 +138,7 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(host.problems(settings(), facts)) == 4
 
 
-def test_what_cannot_be_told_is_not_judged() -> None:
+def test_what_cannot_be_told_is_not_checked() -> None:
     unknown = replace(
         WELL, unseen="no", tun=None, wireguard=None, dri=(), nvidia=None, free_bytes=None, data_is_directory=None
     )

@@ -188,7 +188,7 @@ class TestLockErrors:
             pytest.param(entry("radarr", {"ref": f"@{DIGEST}"}), "key images.radarr.ref: '@sha256", id="no-name"),
         ],
     )
-    def test_names_file_key_and_remedy(self, lock: Path, spoil: Callable[[Path], None], said: str) -> None:
+    def test_names_file_key_and_advice(self, lock: Path, spoil: Callable[[Path], None], said: str) -> None:
         spoil(lock)
         with pytest.raises(ImageLockError) as caught:
             resolve(lock, None)

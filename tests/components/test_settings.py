@@ -697,7 +697,7 @@ class TestSecretSettings:
         lines = refusal(Choice(config=DEMANDS["openvpn-custom"].config, secrets=secrets))
         assert [line.partition(": ")[0] for line in lines] == ["nexus:openvpn-user", "nexus:openvpn-password"]
 
-    def test_what_is_still_encrypted_is_not_judged(self) -> None:
+    def test_what_is_still_encrypted_is_not_checked(self) -> None:
         secrets = {**given(), "nexus:wireguard-private-key": json.dumps({"secure": "v1:canary"})}
         with configuration({"nexus:vpn": MULLVAD}, secrets):
             assert settings.load("test")

@@ -101,7 +101,7 @@ class Program:
             timeout=300,
         )
 
-    def judged(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def checked(self, command: str, *options: str) -> subprocess.CompletedProcess[str]:
         """The same under the project's policy pack."""
         return self.run(command, "--policy-pack", str(ROOT / "policies"), *options)
 
@@ -156,7 +156,7 @@ def test_preview_and_up_refuse(
     project: Program, client: docker.DockerClient, resource: str, place: str, rule: str
 ) -> None:
     for command in (["preview"], ["up", "--yes", "--skip-preview"]):
-        done = project.judged(*command)
+        done = project.checked(*command)
         assert done.returncode != 0, done.stdout
         # What breaks one rule may break others, too: a directory that holds the socket is one the host lives by.
         (line,) = [line for line in violations(done.stdout) if f" {rule} " in line]
@@ -175,7 +175,7 @@ def test_a_rule_only_warns_where_the_file_says_so(project: Program, tmp_path: Pa
     for stack, status in (("test", 0), ("prod", 255)):
         settings = pack.configure(pack.read(file), RULES_OF_THE_PACK, stack)
         levels.write_text(json.dumps(settings.levels), encoding="utf-8")
-        done = project.judged("preview", "--policy-pack-config", str(levels))
+        done = project.checked("preview", "--policy-pack-config", str(levels))
         assert (done.returncode != 0) is (status != 0), done.stdout
         assert " memory-limit " in done.stdout
         assert bool(advised(done.stdout)) is (status == 0)
@@ -200,9 +200,9 @@ def test_a_rule_only_warns_where_the_file_says_so(project: Program, tmp_path: Pa
 def test_a_rule_of_the_whole_stack_refuses(
     project: Program, rule: str, message: str, client: docker.DockerClient
 ) -> None:
-    # Not with --skip-preview: the engine judges a whole stack when the last of it is made.
+    # Not with --skip-preview: the engine checks a whole stack when the last of it is made.
     for command in (["preview"], ["up", "--yes"]):
-        done = project.judged(*command)
+        done = project.checked(*command)
         assert done.returncode != 0, done.stdout
         (line,) = [line for line in violations(done.stdout) if f" {rule} " in line]
         assert line.endswith(f": {message.partition(':')[0]})")
@@ -213,7 +213,7 @@ def test_a_rule_of_the_whole_stack_refuses(
 
 @pytest.mark.parametrize("project", ["unknown-beside-known"], indirect=True)
 def test_unknown_values_hide_nothing(project: Program) -> None:
-    done = project.judged("preview")
+    done = project.checked("preview")
     assert done.returncode != 0, done.stdout
     assert not advised(done.stdout)
     for place in ("mounts[1].source", "envs[1] (ADMIN_PASSWORD)", "command[2]"):
@@ -225,10 +225,10 @@ def test_unknown_values_hide_nothing(project: Program) -> None:
 
 @pytest.mark.parametrize("project", ["known-only-at-up"], indirect=True)
 def test_what_a_preview_cannot_know_is_refused_by_up(project: Program, client: docker.DockerClient) -> None:
-    seen = project.judged("preview")
+    seen = project.checked("preview")
     assert seen.returncode == 0, seen.stdout
     assert not violations(seen.stdout)
-    done = project.judged("up", "--yes", "--skip-preview")
+    done = project.checked("up", "--yes", "--skip-preview")
     assert done.returncode != 0, done.stdout
     (line,) = violations(done.stdout)
     assert " no-literal-secret " in line
@@ -238,7 +238,7 @@ def test_what_a_preview_cannot_know_is_refused_by_up(project: Program, client: d
 
 @pytest.mark.parametrize("project", ["good"], indirect=True)
 def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
-    done = project.judged("preview")
+    done = project.checked("preview")
     assert done.returncode == 0, done.stdout
     assert not violations(done.stdout)
     assert not advised(done.stdout)
@@ -246,13 +246,13 @@ def test_a_good_program_passes(project: Program, tmp_path: Path) -> None:
 
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps({"no-engine-socket": {"exceptions": []}}), encoding="utf-8")
-    strict = project.judged("preview", "--policy-pack-config", str(settings))
+    strict = project.checked("preview", "--policy-pack-config", str(settings))
     assert strict.returncode != 0, strict.stdout
     assert "cadvisor-socket-proxy-container: mounts[0].source " in strict.stdout
 
     entry = {"resource": "cadvisor-socket-proxy-container", "until": "2999-01-01"}
     settings.write_text(json.dumps({"no-engine-socket": {"exceptions": [entry]}}), encoding="utf-8")
-    refused = project.judged("preview", "--policy-pack-config", str(settings))
+    refused = project.checked("preview", "--policy-pack-config", str(settings))
     assert refused.returncode != 0, refused.stdout
     assert "reason is required" in refused.stdout
 
@@ -263,7 +263,7 @@ def test_an_exception_whose_review_is_overdue_warns_and_holds(project: Program, 
     reviews = [{"rule": "no-engine-socket", "resource": proxy, "until": "2020-01-01"}]
     settings = tmp_path / "config.json"
     settings.write_text(json.dumps({"exception-review": {"reviews": reviews}}), encoding="utf-8")
-    done = project.judged("preview", "--policy-pack-config", str(settings))
+    done = project.checked("preview", "--policy-pack-config", str(settings))
     assert done.returncode == 0, done.stdout
     assert not violations(done.stdout)
     (line,) = advised(done.stdout)

@@ -25,7 +25,7 @@ from tests.integration.stacks import DOCKER_HOST, ROOT
 
 pytestmark = pytest.mark.integration
 
-PROGRAM: Final = ROOT / "tests" / "policies" / "programs" / "judged-as-json"
+PROGRAM: Final = ROOT / "tests" / "policies" / "programs" / "checked-as-json"
 SECRET: Final = "swordfish-of-the-sea"
 TOLD: Final = (
     "Container web: mounts[0].source is a container engine's socket",
@@ -108,7 +108,7 @@ def policy(option: str, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def judged(option: str, text: str) -> str:
+def validated(option: str, text: str) -> str:
     """What the command says of the program."""
     done = policy(option, text)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -118,21 +118,21 @@ def judged(option: str, text: str) -> str:
     return done.stdout
 
 
-def test_a_program_is_judged(engine: Engine, program: Path) -> None:
-    assert " 3 resources judged" in judged("--preview", engine.run(program, "preview --json"))
+def test_a_program_is_checked(engine: Engine, program: Path) -> None:
+    assert " 3 resources checked" in validated("--preview", engine.run(program, "preview --json"))
 
     engine.run(program, "up --yes --skip-preview")
     state, clear = engine.run(program, "stack export"), engine.run(program, "stack export --show-secrets")
     assert SECRET not in state
     assert SECRET in clear
     for text in (state, clear):
-        assert " 4 resources judged" in judged("--state", text)
+        assert " 4 resources checked" in validated("--state", text)
 
     engine.run(program, "config set toy:region south")
-    partial = judged("--preview", engine.run(program, "preview --json"))
+    partial = validated("--preview", engine.run(program, "preview --json"))
     assert "2 unchanged resources not in this preview" in partial
-    assert " 1 resource judged" in partial
-    assert " 3 resources judged" in judged("--preview", engine.run(program, "preview --json --show-sames"))
+    assert " 1 resource checked" in partial
+    assert " 3 resources checked" in validated("--preview", engine.run(program, "preview --json --show-sames"))
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
@@ -169,5 +169,5 @@ def test_the_platform_passes(engine: Engine, tmp_path: Path, stack: str) -> None
     done = policy("--preview", engine.run(ROOT, "preview --json"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"policy: stack {stack}: {len(RULES)} rules run, " in done.stdout
-    assert int(re.findall(r", (\d+) resources judged: 0 violations", done.stdout)[0]) > 80
+    assert int(re.findall(r", (\d+) resources checked: 0 violations", done.stdout)[0]) > 80
     assert template.read_bytes() == before

@@ -70,7 +70,7 @@ def on_the_tunnel(place: Place) -> bool:
     }
 
 
-def verdict(place: Place) -> tuple[int | None, str]:
+def result(place: Place) -> tuple[int | None, str]:
     """What the downloader's own health check says now: status and reason."""
     test = rider_of(place).attrs["Config"]["Healthcheck"]["Test"]
     assert test[0] == "CMD"
@@ -94,7 +94,7 @@ def assert_healed(place: Place, limit: float = HEALED) -> None:
         if said[-1] != str(health):
             said.append(str(health))
             print(f"{time.monotonic() - start:4.0f} s: VPN container and downloader are {health}")
-        return health == ["healthy", "healthy"] and verdict(place)[0] == 0
+        return health == ["healthy", "healthy"] and result(place)[0] == 0
 
     wait_for(healed, limit, f"the downloader to be well by itself; it was {said}")
     wait_for(lambda: on_the_tunnel(place), 30, "the downloader on its tunnel")
@@ -112,7 +112,7 @@ def namespace(container: Container) -> str:
 
 def test_all_is_well_before(place: Place) -> None:
     assert_healed(place, 120)
-    assert verdict(place) == (0, "")
+    assert result(place) == (0, "")
 
 
 def set_down(place: Place) -> None:
@@ -132,7 +132,7 @@ def test_a_tunnel_that_is_made_anew(place: Place, trouble: Callable[[Place], Non
     number = probe(place.stack, place.vpn, "import json, socket; print(json.dumps(socket.if_nametoindex('tun0')))")
     with place.watched() as packets:
         trouble(place)
-        status, reason = verdict(place)
+        status, reason = result(place)
         assert status == 1, "healthy without its tunnel"
         assert reason in ("tun0 is down", "tun0 is not the one that qBittorrent uses")
         time.sleep(10)

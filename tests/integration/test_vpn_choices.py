@@ -2,7 +2,7 @@
 
 Both are the committed templates with the placeholders filled: another domain with a certificate of its own, other
 ports and addresses, data on a path of the host, alerts to a webhook. They run under names of development, since only
-there may the lab's images run; what is up is judged by the rules for production as well.
+there may the lab's images run; what is up is checked by the rules for production as well.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from docker.models.containers import Container
 from components.secrets import wireguard_public_key
 from components.settings import PLACEHOLDER
 from policies import config as pack
-from policies.judge import judge
 from policies.rules import RULES
+from policies.validation import validate
 from scripts import paths
 from scripts.images import read_lock
 from scripts.policy import of_state
@@ -383,7 +383,7 @@ def test_what_is_up_passes_the_rules_for_production(shape: Shape) -> None:
     found = of_state(shape.stack.read("stack", "export"), "the stack")
     name = shape.stack.name.removesuffix("-dev")
     stack = replace(found, name=name, resources=tuple(replace(one, stack=name) for one in found.resources))
-    report = judge(stack, RULES, pack.configure(pack.read(pack.FILE), RULES, name))
+    report = validate(stack, RULES, pack.configure(pack.read(pack.FILE), RULES, name))
     assert report.rules == len(RULES)
     assert {one.rule for one in report.violations} == LABS
 

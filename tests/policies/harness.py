@@ -64,14 +64,14 @@ def places(
 ) -> dict[str, list[str]]:
     """By rule, where a resource is refused: the property, and the name of a variable or label behind it."""
     found: dict[str, list[str]] = {}
-    for one in judge(props, kind, name=name, stack=stack, config=config, rules=rules):
+    for one in validate(props, kind, name=name, stack=stack, config=config, rules=rules):
         place = re.match(r"[^:]*: ((?:\S+(?: \([^)]*\))?)?) ?", one.message)
         assert place
         found.setdefault(one.rule, []).append(place[1])
     return found
 
 
-def judge(
+def validate(
     props: Props,
     kind: str = CONTAINER,
     *,
@@ -91,11 +91,11 @@ def judge(
     alone = Stack(name=stack, resources=(from_engine(kind, name, urn, given, options),))
     found: list[Violation] = []
     for rule in rules:
-        if rule.judge is None:
+        if rule.validate is None:
             continue
         own = pack_config(stack).rules[rule.name] if config is None else plain(config)
         assert isinstance(own, Mapping)
-        told = [verdict.message for verdict in rule.verdicts(alone, own) if verdict.refused]
+        told = [result.message for result in rule.results(alone, own) if result.refused]
         assert len(told) == len(set(told)), f"said twice: {told}"
         for message in told:
             assert message.startswith(f"{name}: "), message

@@ -1,4 +1,4 @@
-"""The declared platform as the pack judges it: what a program registered under mocks, in the rules' own form.
+"""The declared platform as the pack checks it: what a program registered under mocks, in the rules' own form.
 
 Every stack of `CHOICES` can be had under any stack's name, since some rules are silent on the stacks of development.
 """
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from policies.config import PackConfig
-from policies.judge import Report
-from policies.judge import judge as judge_stack
 from policies.rules import RULES
 from policies.rules.props import UNKNOWN, Path, plain
 from policies.rules.rule import Resource, Rule, Stack
+from policies.validation import Report
+from policies.validation import validate as validate_stack
 from tests.components.recorder import Recorder, Registered
 from tests.components.stacks import built
 from tests.policies.harness import pack_config
@@ -88,18 +88,18 @@ def first_previewed(stack: Stack) -> Stack:
     )
 
 
-def judged(stack: Stack, rules: Sequence[Rule] = RULES, config: PackConfig | None = None) -> Report:
+def validated(stack: Stack, rules: Sequence[Rule] = RULES, config: PackConfig | None = None) -> Report:
     """What the pack, or these rules of it, say of a stack, under its own configuration or this one."""
-    return judge_stack(stack, rules, config or pack_config(stack.name))
+    return validate_stack(stack, rules, config or pack_config(stack.name))
 
 
 @functools.cache
 def report(choice: str) -> Report:
     """What the whole pack says of a choice of settings, made once a session: on staging and production as such."""
-    return judged(declared(choice, name=choice if choice in ("prod", "staging") else "dev"))
+    return validated(declared(choice, name=choice if choice in ("prod", "staging") else "dev"))
 
 
 def places(report: Report) -> set[tuple[str, str, Path]]:
-    """Rule, resource and property of everything that is refused, warned of or excused."""
-    found = (*report.violations, *report.warnings, *report.excused)
+    """Rule, resource and property of everything that is refused, warned of or exempt."""
+    found = (*report.violations, *report.warnings, *report.exempted)
     return {(one.rule, one.resource.name if one.resource else "", one.finding.path) for one in found}

@@ -40,7 +40,7 @@ def rule(name: str, **settings: dict[str, object]) -> Rule:
         description="Nothing is painted red, because nobody could tell it from a fire.",
         remediation="Paint it green.",
         severity=Severity.LOW,
-        judge=nothing,
+        validate=nothing,
         settings={key.replace("_", "-"): schema for key, schema in settings.items()},
     )
 

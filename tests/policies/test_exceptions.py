@@ -12,14 +12,14 @@ from pulumi_policy import Severity
 
 from components import host
 from policies.config import PackConfig
-from policies.judge import judge
 from policies.rules.exceptions import PolicyException, exceptions
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
+from policies.validation import validate
 from tests.components.stacks import EMBEDDED, Choice, build
 from tests.policies.harness import CONTAINER
-from tests.policies.platform import judged as judged_stack
 from tests.policies.platform import stack_of
+from tests.policies.platform import validated as validated_stack
 
 UNTIL: Final = date(2026, 6, 30)
 ENTRY: Final[dict[str, Value]] = {"resource": "web", "reason": "is repainted soon", "until": UNTIL.isoformat()}
@@ -29,7 +29,7 @@ def objects(resource: Resource, _config: Config) -> Iterator[Finding]:
     """Objects to `paint`, and for good to `lead`."""
     for key in ("paint", "lead"):
         if key in resource.props:
-            yield Finding(path=(key,), problem="is red", remedy="Paint it green", excusable=key != "lead")
+            yield Finding(path=(key,), problem="is red", advice="Paint it green", exemptible=key != "lead")
 
 
 RULE: Final = Rule(
@@ -37,36 +37,36 @@ RULE: Final = Rule(
     description="Nothing is painted red, because nobody could tell it from a fire.",
     remediation="Paint it green.",
     severity=Severity.LOW,
-    judge=objects,
+    validate=objects,
 )
 
 
-def judged(*entries: Value, **props: Value) -> tuple[list[str], list[str]]:
-    """Messages of what is refused, and names of what is excused."""
+def validated(*entries: Value, **props: Value) -> tuple[list[str], list[str]]:
+    """Messages of what is refused, and names of what is exempt."""
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props=props),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}))
-    return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.excused]
+    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}))
+    return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.exempted]
 
 
 def test_without_one_it_is_refused() -> None:
-    assert judged(paint="x") == (["web: paint is red. Paint it green"], [])
+    assert validated(paint="x") == (["web: paint is red. Paint it green"], [])
 
 
 def test_it_still_holds_after_its_day() -> None:
     for until in ("1999-12-31", "2999-12-31"):
-        assert judged({**ENTRY, "until": until}, paint="x") == ([], ["paint"])
+        assert validated({**ENTRY, "until": until}, paint="x") == ([], ["paint"])
 
 
 def test_what_may_never_pass_does_not() -> None:
-    refused, excused = judged(ENTRY, paint="x", lead="x")
+    refused, exempt = validated(ENTRY, paint="x", lead="x")
     assert refused == ["web: lead is red. Paint it green. No exception may allow this"]
-    assert excused == ["paint"]
+    assert exempt == ["paint"]
 
 
 def test_one_that_is_not_needed_is_told() -> None:
     other: Value = {**ENTRY, "resource": "worker"}
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props={"paint": "x"}),))
-    report = judge(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}))
+    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}))
     assert [(rule, one.resource) for rule, one in report.unused] == [("no-red-paint", "worker")]
 
 
@@ -144,20 +144,20 @@ def test_an_image_narrows(image: Value, covered: bool) -> None:
 def test_what_is_not_whole_is_none(entry: Value) -> None:
     assert exceptions({"exceptions": [entry]}) == ()
     assert exceptions({"exceptions": entry}) == ()
-    assert judged(entry, paint="x")[1] == []
+    assert validated(entry, paint="x")[1] == []
 
 
 @pytest.mark.parametrize("socket", ["/home/me/.docker/run/docker.sock", "/tmp/second.sock"])
 def test_the_packs_own_follow_the_engines_socket(socket: str) -> None:
     made = build(Choice(config={**EMBEDDED, "nexus:docker": {"host": f"unix://{socket}"}}))
-    assert judged_stack(stack_of(made, "dev")).violations == ()
+    assert validated_stack(stack_of(made, "dev")).violations == ()
 
 
 @pytest.mark.parametrize("root", ["/home/me/.local/share/docker"])
 def test_the_packs_own_follow_the_engines_data_root(root: str) -> None:
     engine = host.Engine(version="28", storage_driver="overlay2", cgroup_version="2", root=PosixPath(root), cpus=4)
     made = build(Choice(config=EMBEDDED, engine=engine))
-    assert judged_stack(stack_of(made, "dev")).violations == ()
+    assert validated_stack(stack_of(made, "dev")).violations == ()
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,19 @@ import pytest
 from components.networks import APPS, EXPORTERS, SCRAPE_JELLYFIN, OwnNetworks
 from components.service import Service, ServiceArgs
 from policies.config import configure, read
-from policies.judge import judge
 from policies.rules import RULES
 from policies.rules.containers import is_init
 from policies.rules.props import Value
 from policies.rules.rule import Resource, Stack
+from policies.validation import validate
 from tests import matrix
 from tests.components.stacks import CHOICES, build
 from tests.policies.platform import declared, stack_of
 
 STACK: Final = "dev"
 CONFIG: Final = configure(read(), RULES, STACK)
-BY_RESOURCE: Final = tuple(rule for rule in RULES if rule.judge is not None)
-BY_STACK: Final = tuple(rule for rule in RULES if rule.judge_stack is not None)
+BY_RESOURCE: Final = tuple(rule for rule in RULES if rule.validate is not None)
+BY_STACK: Final = tuple(rule for rule in RULES if rule.validate_stack is not None)
 
 Props = dict[str, Value]
 Change = Callable[[Resource], Resource | None]
@@ -50,7 +50,7 @@ class Mutant:
     def objections(self) -> set[str]:
         """The rules that refuse it. Those of a whole stack are asked last: they take longest."""
         alone = Stack(name=STACK, resources=self.changed)
-        found = judge(alone, BY_RESOURCE, CONFIG).violations or judge(self.stack, BY_STACK, CONFIG).violations
+        found = validate(alone, BY_RESOURCE, CONFIG).violations or validate(self.stack, BY_STACK, CONFIG).violations
         return {one.rule for one in found}
 
 
@@ -380,7 +380,7 @@ def _explained(mutant: Mutant) -> tuple[str, str] | None:
 
 def test_the_platform_itself_is_refused_by_nothing() -> None:
     stack = declared("dev", name=STACK)
-    assert [one.message for one in judge(stack, RULES, CONFIG).violations] == []
+    assert [one.message for one in validate(stack, RULES, CONFIG).violations] == []
 
 
 def test_every_mutant_is_refused_or_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def test_the_engine_is_told_every_rule(analyzer: analyzer_pb2_grpc.AnalyzerStub)
     assert {name: given.enforcementLevel for name, given in info.initialConfig.items()} == levels
 
 
-def test_it_judges_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
+def test_it_checks_over_the_wire(analyzer: analyzer_pb2_grpc.AnalyzerStub) -> None:
     assert [one.message for one in _analyze(analyzer, declared_inputs("sonarr-container"))] == []
     mounts: Json = [UNKNOWN, {"type": UNKNOWN, "source": "/run", "target": UNKNOWN}]
     broken = declared_inputs("sonarr-container", envs=[UNKNOWN, "PASSWORD=hunter2"], mounts=mounts, labels=UNKNOWN)

@@ -10,7 +10,7 @@ from policies.config import read
 from policies.rules import RULES
 from policies.rules.rule import Stack
 from tests.components.stacks import CHOICES
-from tests.policies.platform import declared, first_previewed, judged, places, report
+from tests.policies.platform import declared, first_previewed, places, report, validated
 
 REFUSED = {"mirror": {"image-registry"}}
 """A mirror is a line of policies/config.yaml, which is its owner's to write."""
@@ -26,10 +26,10 @@ def test_every_choice_of_settings_passes(choice: str) -> None:
 @pytest.mark.parametrize("choice", ["dev", "containerd"])
 def test_a_preview_with_unknown_values_passes(choice: str) -> None:
     stack = declared(choice, preview=True)
-    assert [one.message for one in judged(stack).violations] == []
+    assert [one.message for one in validated(stack).violations] == []
     # As rules of a whole stack see it in the preview of its first `up`.
-    of_stacks = [rule for rule in RULES if rule.judge_stack]
-    assert [one.message for one in judged(first_previewed(stack), of_stacks).violations] == []
+    of_stacks = [rule for rule in RULES if rule.validate_stack]
+    assert [one.message for one in validated(first_previewed(stack), of_stacks).violations] == []
 
 
 def test_the_order_of_resources_changes_nothing() -> None:
@@ -44,9 +44,9 @@ def test_the_order_of_resources_changes_nothing() -> None:
         ),
     )
     turned = dataclasses.replace(broken, resources=broken.resources[::-1])
-    of_stacks = [rule for rule in RULES if rule.judge_stack]
-    assert len(judged(broken, of_stacks).violations) > 5
-    assert places(judged(broken, of_stacks)) == places(judged(turned, of_stacks))
+    of_stacks = [rule for rule in RULES if rule.validate_stack]
+    assert len(validated(broken, of_stacks).violations) > 5
+    assert places(validated(broken, of_stacks)) == places(validated(turned, of_stacks))
 
 
 def test_every_exception_is_needed_by_some_choice() -> None:
@@ -55,5 +55,5 @@ def test_every_exception_is_needed_by_some_choice() -> None:
 
 
 def test_no_exception_is_needed_where_nothing_is_declared() -> None:
-    nothing = judged(Stack(name="dev", resources=()))
+    nothing = validated(Stack(name="dev", resources=()))
     assert len(nothing.unused) == sum(len(line.entries) for line in read().exceptions) > 0

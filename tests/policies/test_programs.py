@@ -9,11 +9,11 @@ from typing import Final
 
 import pytest
 
-from policies.judge import Report
 from policies.rules.props import Value
+from policies.validation import Report
 from tests.components.recorder import run
 from tests.integration.test_policies_preview import BROKEN, LITERAL, PROGRAMS, STAGING
-from tests.policies.platform import judged, stack_of
+from tests.policies.platform import stack_of, validated
 
 FILLED_IN: Final[Mapping[str, Value]] = {
     "networkMode": "bridge", "start": True, "removeVolumes": True, "containerReadRefreshTimeoutMilliseconds": 15000.0,
@@ -30,7 +30,7 @@ def report(program: str, monkeypatch: pytest.MonkeyPatch, *, preview: bool) -> R
         dataclasses.replace(one, props={**FILLED_IN, **one.props}) if one.kind == "Container" else one
         for one in stack.resources
     )
-    return judged(dataclasses.replace(stack, resources=tuple(filled)))
+    return validated(dataclasses.replace(stack, resources=tuple(filled)))
 
 
 @pytest.mark.parametrize(("program", "resource", "place", "rule"), BROKEN)

@@ -92,4 +92,4 @@ def test_no_rule_raises(name: str) -> None:
             broken = Resource(type=one.type, name=name, stack="prod", props={**one.props, key: junk}, urn=one.urn)
             stack = Stack(name="prod", resources=(broken,))
             for rule in RULES:
-                assert list(rule.verdicts(stack, {})) is not None
+                assert list(rule.results(stack, {})) is not None

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from policies.config import configure, read
-from policies.judge import judge as judge_stack
 from policies.rules import RULES as ALL
 from policies.rules import data
 from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Stack
+from policies.validation import validate as validate_stack
 from tests.policies.harness import UNKNOWN, VOLUME, Props, places
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, validated
 
 
 def unprotected(name: str) -> Stack:
@@ -26,7 +26,7 @@ def unprotected(name: str) -> Stack:
 
 def told(stack: Stack) -> set[tuple[str, str]]:
     """Rules and resources of what is refused."""
-    return {(one.rule, one.resource.name if one.resource else "") for one in judged(stack, data.RULES).violations}
+    return {(one.rule, one.resource.name if one.resource else "") for one in validated(stack, data.RULES).violations}
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_names_that_are_not_known_yet_are_checked_by_up() -> None:
 
 
 def test_what_no_backup_has_is_a_warning() -> None:
-    (warning,) = judge_stack(declared("dev"), ALL, configure(read(), ALL, "dev")).warnings
+    (warning,) = validate_stack(declared("dev"), ALL, configure(read(), ALL, "dev")).warnings
     assert warning.rule == "backup-set"
     file = read()
     backed_up = file.model_copy(update={"settings": {**file.settings, "backup-set": {"backed-up": ["volume-*"]}}})
-    assert judge_stack(declared("dev"), ALL, configure(backed_up, ALL, "dev")).warnings == ()
+    assert validate_stack(declared("dev"), ALL, configure(backed_up, ALL, "dev")).warnings == ()

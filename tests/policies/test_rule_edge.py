@@ -15,7 +15,7 @@ from policies.rules.formats import SCHEMAS
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Stack
 from tests.policies.harness import Props, declared_inputs, places
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, validated
 
 INIT: Final = "traefik-seed"
 UPLOADS: Final[list[Any]] = declared_inputs(INIT)["uploads"]  # type: ignore[assignment]
@@ -49,7 +49,7 @@ def alone(given: list[Any]) -> dict[str, list[str]]:
 
 def told(stack: Stack) -> set[tuple[str, str]]:
     """Rule and message of what is refused, up to the first full stop."""
-    return {(one.rule, one.message.partition(". ")[0]) for one in judged(stack, RULES).violations}
+    return {(one.rule, one.message.partition(". ")[0]) for one in validated(stack, RULES).violations}
 
 
 def router(**values: object) -> Change:

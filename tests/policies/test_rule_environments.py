@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from policies.rules.environments import DEVELOPMENT_AUTHORITY, RULES
 from scripts import certificate as made
 from tests.policies.harness import UNKNOWN, Props, places
-from tests.policies.platform import declared, judged
+from tests.policies.platform import declared, validated
 
 
 def refused(props: Props, *, name: str = "sonarr-container", stack: str = "prod") -> dict[str, list[str]]:
@@ -105,7 +105,7 @@ def test_the_peer_is_known_by_its_name(name: str) -> None:
 
 
 def test_the_whole_peer_is_named() -> None:
-    report = judged(declared("dev", name="prod"), RULES)
+    report = validated(declared("dev", name="prod"), RULES)
     found = {one.resource.name for one in report.violations if one.resource and one.rule == "no-embedded-vpn-peer"}
     assert found == {"vpn-peer-container", "vpn-peer-seed", "vpn-container"}
 

@@ -13,7 +13,7 @@ from policies.rules.images import RULES
 from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Stack
 from tests.policies.harness import UNKNOWN, Json, places
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, validated
 
 REMOTE: Final = "docker:index/remoteImage:RemoteImage"
 DIGEST: Final = "@sha256:" + "4f" * 32
@@ -109,5 +109,5 @@ def test_an_exception_is_for_one_image(image: object, sources: list[str], good: 
         resources=tuple(replace(one, sources=made) if one.name == PROXY else one for one in stack.resources),
     )
     rule = [one for one in images.RULES if one.name == "image-of-an-exception"]
-    found = [one.resource.name for one in judged(running, rule).violations if one.resource]
+    found = [one.resource.name for one in validated(running, rule).violations if one.resource]
     assert found == ([] if good else [PROXY])

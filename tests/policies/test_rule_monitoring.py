@@ -14,7 +14,7 @@ from policies.rules.monitoring import RULES
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Stack
 from tests.policies.harness import declared_inputs, places
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, validated
 
 INIT: Final = "prometheus-seed"
 UPLOADS: Final[list[Any]] = declared_inputs(INIT)["uploads"]  # type: ignore[assignment]
@@ -31,7 +31,7 @@ def with_change(change: Change) -> list[Any]:
 def told(stack: Stack) -> dict[str, set[str]]:
     """By rule, what is said of which resource and property."""
     found: dict[str, set[str]] = {}
-    for one in judged(stack, RULES).violations:
+    for one in validated(stack, RULES).violations:
         found.setdefault(one.rule, set()).add(one.message.partition(". ")[0])
     return found
 

@@ -13,7 +13,7 @@ from policies.rules import networks
 from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Resource, Stack
 from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs, pack_config, places
-from tests.policies.platform import changed, declared, judged
+from tests.policies.platform import changed, declared, validated
 
 RULES: Final = frozenset(rule.name for rule in networks.RULES)
 NETWORK: Final = "docker:index/network:Network"
@@ -127,7 +127,7 @@ def test_the_configuration_is_the_programs_table() -> None:
 def broken(resource: str, **props: object) -> set[str]:
     """What the family says of the declared platform with other inputs of one resource."""
     return {
-        one.rule for one in judged(changed(declared("dev"), resource, **props), networks.RULES).violations
+        one.rule for one in validated(changed(declared("dev"), resource, **props), networks.RULES).violations
     } & RULES
 
 
@@ -155,7 +155,7 @@ def test_who_only_opens_connections_there_has_no_name_there() -> None:
 def test_a_network_that_the_table_does_not_have() -> None:
     stack = declared("dev")
     more = Resource(type=NETWORK, name="network-side-door", stack="dev", props={"name": "x"})
-    found = judged(Stack(name="dev", resources=(*stack.resources, more))).violations
+    found = validated(Stack(name="dev", resources=(*stack.resources, more))).violations
     assert "network-table" in {one.rule for one in found}
 
 
@@ -201,12 +201,12 @@ def riding(mode: str, *sources: str) -> Stack:
     ids=["another", "two", "an id from nowhere", "by name"],
 )
 def test_another_containers_namespace_is_not_the_vpns(stack: Stack) -> None:
-    assert {one.rule for one in judged(stack).violations} == {"downloader-inside-its-vpn"}
+    assert {one.rule for one in validated(stack).violations} == {"downloader-inside-its-vpn"}
 
 
 def test_the_vpns_namespace_by_its_id_or_name() -> None:
     for stack in (riding("container:" + "1f" * 32, "vpn-container"), riding("container:nexus-test-vpn")):
-        assert judged(stack).violations == ()
+        assert validated(stack).violations == ()
 
 
 def test_nothing_else_rides() -> None:

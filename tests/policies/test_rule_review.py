@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 
 from policies.config import PackConfig
-from policies.judge import judge
 from policies.rules.props import UNKNOWN, Value
 from policies.rules.review import RULES
 from policies.rules.rule import REVIEWS, Resource, Stack
+from policies.validation import validate
 from tests.policies.harness import CONTAINER
 
 WEB: Final = Resource(type=CONTAINER, name="web", stack="prod", props={})
@@ -21,7 +21,7 @@ STACK: Final = Stack(name="prod", resources=(WEB,))
 
 def warned(reviews: Value) -> list[str]:
     """What is warned of; nothing of it is refused."""
-    report = judge(STACK, RULES, PackConfig(rules={RULE.name: {REVIEWS: reviews}}))
+    report = validate(STACK, RULES, PackConfig(rules={RULE.name: {REVIEWS: reviews}}))
     assert report.violations == ()
     return [one.message for one in report.warnings]
 
@@ -33,9 +33,9 @@ def test_the_day_before_is_warned_of_and_no_other() -> None:
     lines: list[Value] = [
         {"rule": "no-rust", "resource": name, "until": day} for name, day in zip(names, days, strict=True)
     ]
-    remedy = "Look at that line of policies/config.yaml again, give it a new day or take it out"
+    advice = "Look at that line of policies/config.yaml again, give it a new day or take it out"
     assert warned(lines) == [
-        f"web: exceptions[{index}] (no-rust) is an exception whose review was due by {days[index]}. {remedy}"
+        f"web: exceptions[{index}] (no-rust) is an exception whose review was due by {days[index]}. {advice}"
         for index in (1, 4)
     ]
 

@@ -63,7 +63,7 @@ def test_a_replacement_is_one_change_and_not_three() -> None:
     ]
 
 
-def test_a_violation_is_told_with_rule_resource_and_remedy() -> None:
+def test_a_violation_is_told_with_rule_resource_and_advice() -> None:
     found = recorded("violation")
     assert found.failed
     assert ("no-privileged-container", "sonarr-container") in {(one.rule, one.resource) for one in found.violations}
@@ -349,11 +349,11 @@ def test_the_guard_knows_what_cannot_be_made_again(
     found = Preview(changes=(one,))
     assert (guard.losses(found) == (one,)) is lost
     monkeypatch.delenv(command.ALLOW, raising=False)
-    assert command.verdict(found) == int(lost)
+    assert command.exit_status(found) == int(lost)
     assert (one.name in capsys.readouterr().err) is lost
     for value, passes in (("true", True), ("", False), ("1", False), ("false", False)):
         monkeypatch.setenv(command.ALLOW, value)
-        assert command.verdict(found) == int(lost and not passes)
+        assert command.exit_status(found) == int(lost and not passes)
 
 
 def test_what_holds_state_stands_first() -> None:

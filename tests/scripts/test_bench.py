@@ -658,12 +658,12 @@ def test_nothing_is_left_of_the_other_projects(engine: Engine, tmp_path: Path) -
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize(("changed", "remedy"), [("nexus-flat", "flat.py"), ("nexus", "make up")])
+@pytest.mark.parametrize(("changed", "advice"), [("nexus-flat", "flat.py"), ("nexus", "make up")])
 def test_a_preview_with_changes_voids_the_comparison(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, remedy: str
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, advice: str
 ) -> None:
     monkeypatch.setitem(engine.paths.environment, "FAKE_CHANGED", changed)
-    with pytest.raises(UserError, match=rf"(?s)comparison is void; .*{remedy}.*a change"):
+    with pytest.raises(UserError, match=rf"(?s)comparison is void; .*{advice}.*a change"):
         preview.measure(engine, 1)
     assert list((tmp_path / "scratch").iterdir()) == []
 

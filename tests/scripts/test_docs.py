@@ -177,9 +177,9 @@ class TestBenchmarks:
         rule = dataclasses.replace(one, benchmarks=("X 1",))
         assert self.fault(covered, [rule]) == ""
         assert self.fault(covered, [one]) == "X 1: no rule, and no reason for that"
-        excused = dataclasses.replace(covered, reason="because")
-        assert self.fault(excused, [one]) == ""
-        assert self.fault(excused, [rule]) == "X 1: has a reason for no rule, and rules"
+        exempt = dataclasses.replace(covered, reason="because")
+        assert self.fault(exempt, [one]) == ""
+        assert self.fault(exempt, [rule]) == "X 1: has a reason for no rule, and rules"
 
     @staticmethod
     def fault(item: Item, rules: list[Rule] | tuple[Rule, ...]) -> str:

@@ -17,7 +17,7 @@ from scripts import dockerhost, heal
 from scripts.console import UserError
 from scripts.dockerhost import Container, Named, Scene, container_of
 from scripts.engine import CONTAINER, NETWORK, VOLUME, Engine, Operation, Resource, State
-from scripts.heal import Lock, Plan, lock_verdict, plan
+from scripts.heal import Lock, Plan, lock_state, plan
 
 EARLY, LATE = datetime(2026, 1, 1, 10, tzinfo=UTC), datetime(2026, 1, 1, 11, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ WRITTEN = 1767261600.0  # 2026-01-01T10:00:00Z
 
 
 @pytest.mark.parametrize(
-    ("processes", "host", "verdict"),
+    ("processes", "host", "state"),
     [
         pytest.param({42: ("pulumi", WRITTEN - 60)}, "here", "live", id="it runs"),
         pytest.param({42: ("pulumi", WRITTEN + 1)}, "here", "live", id="clocks are not that exact"),
@@ -41,13 +41,13 @@ WRITTEN = 1767261600.0  # 2026-01-01T10:00:00Z
     ],
 )
 def test_a_lock_is_stale_only_where_its_holder_is_known_to_be_dead(
-    processes: dict[int, tuple[str, float]], host: str, verdict: str
+    processes: dict[int, tuple[str, float]], host: str, state: str
 ) -> None:
-    assert lock_verdict(lock(host=host), "here", processes) == verdict
+    assert lock_state(lock(host=host), "here", processes) == state
 
 
 def test_a_lock_with_an_unreadable_time_counts_as_live_while_its_process_is() -> None:
-    assert lock_verdict(lock(since="yesterday"), "here", {42: ("pulumi", WRITTEN + 3600)}) == "live"
+    assert lock_state(lock(since="yesterday"), "here", {42: ("pulumi", WRITTEN + 3600)}) == "live"
 
 
 def resource(kind: str, identity: str, *, deleted: bool = False) -> Resource:

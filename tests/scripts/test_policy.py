@@ -1,7 +1,7 @@
-"""scripts/run policy: stack files, previews and states are judged without engine, passphrase, secrets or Docker.
+"""scripts/run policy: stack files, previews and states are checked without engine, passphrase, secrets or Docker.
 
-The files in judged/ are what the engine (CLI 3.259) wrote of tests/policies/programs/judged-as-json, less what tells
-of the machine and the time; tests/integration/test_policy_json.py makes new ones.
+The files in checked/ are what the engine (CLI 3.259) wrote of tests/policies/programs/checked-as-json, less what
+tells of the machine and the time; tests/integration/test_policy_json.py makes new ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scripts.console import UserError
 from scripts.paths import ROOT
 from tests.components.stacks import built
 
-JUDGED: Final = Path(__file__).with_name("judged")
+RECORDED: Final = Path(__file__).with_name("checked")
 TODAY: Final = datetime.now(UTC).date()
 GOOD: Final = (ROOT / "Pulumi.dev.yaml").read_text(encoding="utf-8")
 
@@ -84,7 +84,7 @@ def with_exceptions(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) 
 
 def json_of(name: str) -> dict[str, Tree]:
     """One of the files, as a tree."""
-    tree: dict[str, Tree] = json.loads((JUDGED / f"{name}.json").read_text(encoding="utf-8"))
+    tree: dict[str, Tree] = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
     return tree
 
 
@@ -97,12 +97,12 @@ def lines_of(text: str, title: str) -> list[str]:
 
 class TestStackFiles:
     @pytest.mark.parametrize("file", sorted(ROOT.glob("Pulumi.*.yaml")), ids=lambda file: str(file.name))
-    def test_every_stack_is_judged_and_passes(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_every_stack_is_checked_and_passes(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         name = file.name.split(".")[1]
         status, text = run(capsys, "--stack", name)
         assert status == 0, text
         assert "violations:\n" not in text
-        (last,) = re.findall(r"^policy: stack (\S+): (\d+) rules run, (\d+) resources judged: 0 violations.*; .* s$",
+        (last,) = re.findall(r"^policy: stack (\S+): (\d+) rules run, (\d+) resources checked: 0 violations.*; .* s$",
                              text, flags=re.MULTILINE)  # fmt: skip
         assert last[:2] == (name, str(len(RULES)))
         assert int(last[2]) > 80
@@ -110,7 +110,7 @@ class TestStackFiles:
         assert any("cadvisor-socket-proxy-container  mounts[0].source" in line for line in used)
         assert all(re.search(r"  review by \d{4}-\d\d-\d\d  .{10}", line) for line in used), "day and reason"
 
-    def test_judged_is_what_the_program_declares(self) -> None:
+    def test_checked_is_what_the_program_declares(self) -> None:
         found = declared.of_stack(ROOT, "dev", ROOT / "Pulumi.dev.yaml")
         assert {one.name for one in found.resources} == {one.name for one in built("dev").resources}
         assert {one.name for one in found.resources if one.protect} == {
@@ -162,14 +162,14 @@ class TestStackFiles:
         assert proxy.props["groupAdds"] == [str(declared.SOCKET_GID)]
 
     @pytest.mark.parametrize("stack", ["prod", "staging"])
-    def test_a_template_is_judged_with_examples_and_says_so(
+    def test_a_template_is_checked_with_examples_and_says_so(
         self, capsys: pytest.CaptureFixture[str], stack: str
     ) -> None:
         assert policy.main(["--stack", stack]) == 0
         told = capsys.readouterr()
         assert f"policy: stack {stack}: {len(RULES)} rules run, " in told.out
         assert (
-            f"Pulumi.{stack}.yaml: is a template; judged with examples in place of CHANGE-ME in nexus:edge.domain, "
+            f"Pulumi.{stack}.yaml: is a template; checked with examples in place of CHANGE-ME in nexus:edge.domain, "
             "nexus:storage.data, nexus:vpn.provider, nexus:vpn.addresses\n"
         ) in told.err
 
@@ -281,22 +281,22 @@ def told_of_web(text: str) -> set[tuple[str, str]]:
 
 
 class TestPreviews:
-    def test_a_preview_is_judged(self, capsys: pytest.CaptureFixture[str]) -> None:
-        status, text = run(capsys, "--preview", str(JUDGED / "preview.json"))
+    def test_a_preview_is_checked(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, text = run(capsys, "--preview", str(RECORDED / "preview.json"))
         assert status == 1
         assert told_of_web(text) == WEB
-        assert f"policy: stack dev: {len(RULES)} rules run, 3 resources judged" in text
+        assert f"policy: stack dev: {len(RULES)} rules run, 3 resources checked" in text
         assert "swordfish" not in text
 
-    def test_one_that_leaves_things_out_is_not_judged_as_a_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
-        status, text = run(capsys, "--preview", str(JUDGED / "partial.json"))
+    def test_one_that_leaves_things_out_is_not_checked_as_a_whole(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, text = run(capsys, "--preview", str(RECORDED / "partial.json"))
         assert status == 1
         assert told_of_web(text) == WEB
-        whole = [rule for rule in RULES if rule.judge_stack is not None]
+        whole = [rule for rule in RULES if rule.validate_stack is not None]
         assert f"2 unchanged resources not in this preview, so {len(whole)} rules about the whole stack" in text
-        assert f"{len(RULES) - len(whole)} rules run, 1 resource judged" in text
+        assert f"{len(RULES) - len(whole)} rules run, 1 resource checked" in text
 
-    def test_what_goes_is_not_judged(self) -> None:
+    def test_what_goes_is_not_checked(self) -> None:
         tree = json_of("preview")
         steps = tree["steps"]
         assert isinstance(steps, list)
@@ -310,7 +310,7 @@ class TestPreviews:
             after = policy.of_preview(json.dumps(gone), "x")[0]
             assert len(after.resources) == len(before.resources) - 1
 
-    def test_a_replacement_is_judged_once(self) -> None:
+    def test_a_replacement_is_checked_once(self) -> None:
         tree = json_of("preview")
         assert isinstance(tree["steps"], list)
         again = copy.deepcopy(tree["steps"][-1])
@@ -320,25 +320,25 @@ class TestPreviews:
         assert len({one.urn for one in found.resources}) == len(found.resources) == 3
 
     def test_stdin(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO((JUDGED / "preview.json").read_text(encoding="utf-8")))
+        monkeypatch.setattr("sys.stdin", io.StringIO((RECORDED / "preview.json").read_text(encoding="utf-8")))
         assert run(capsys, "--preview", "-")[0] == 1
 
 
 class TestStates:
-    def test_a_state_is_judged_without_its_passphrase(self, capsys: pytest.CaptureFixture[str]) -> None:
-        status, text = run(capsys, "--state", str(JUDGED / "state.json"))
+    def test_a_state_is_checked_without_its_passphrase(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status, text = run(capsys, "--state", str(RECORDED / "state.json"))
         assert status == 1
         assert told_of_web(text) == WEB
-        assert f"policy: stack dev: {len(RULES)} rules run, 4 resources judged" in text
+        assert f"policy: stack dev: {len(RULES)} rules run, 4 resources checked" in text
 
     def test_secrets_in_clear_stay_hidden(self) -> None:
-        text = (JUDGED / "state.json").read_text(encoding="utf-8")
+        text = (RECORDED / "state.json").read_text(encoding="utf-8")
         clear = re.sub(r'"ciphertext": "[^"]*"', '"plaintext": "\\\\"swordfish\\\\""', text)
         assert clear.count("swordfish") == text.count("ciphertext") > 0
         assert policy.of_state(clear, "x") == policy.of_state(text, "x")
 
     def test_of_a_file_with_secrets_only_that_is_not_known(self) -> None:
-        found = policy.of_state((JUDGED / "state.json").read_text(encoding="utf-8"), "x")
+        found = policy.of_state((RECORDED / "state.json").read_text(encoding="utf-8"), "x")
         web = next(one for one in found.resources if one.name == "web")
         assert web.props["uploads"] == [{"content": UNKNOWN, "file": "/run/secrets/key"}]
         assert web.props["envs"] == ["LOG_LEVEL=info", "[secret]", "REGION=north"]
@@ -346,7 +346,7 @@ class TestStates:
         assert web.sources["mounts"] == frozenset()
 
     @pytest.mark.parametrize("mark", ["delete", "pendingReplacement"])
-    def test_what_waits_for_its_deletion_is_not_judged(self, mark: str) -> None:
+    def test_what_waits_for_its_deletion_is_not_checked(self, mark: str) -> None:
         tree = json_of("state")
         before = policy.of_state(json.dumps(tree), "x")
         deployment = tree["deployment"]
@@ -360,7 +360,7 @@ class TestStates:
 
     def test_the_stacks_name_is_that_of_the_file(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         file = tmp_path / "state.json"
-        text = (JUDGED / "state.json").read_text(encoding="utf-8").replace("urn:pulumi:dev:", "urn:pulumi:prod:")
+        text = (RECORDED / "state.json").read_text(encoding="utf-8").replace("urn:pulumi:dev:", "urn:pulumi:prod:")
         file.write_text(text, encoding="utf-8")
         assert "policy: stack prod: " in run(capsys, "--stack", "dev", "--state", str(file))[1]
 
@@ -379,11 +379,11 @@ def wrong(change: Callable[[dict[str, Tree]], object], name: str = "preview") ->
         ("--preview", '{"sequence": 1}\n{"sequence": 2}', "is not one JSON document: line 2"),
         ("--preview", "[]", "is JSON, but not an object"),
         ("--preview", "{}", "is not the output of `pulumi preview --json`: it has no list of steps"),
-        ("--preview", '{"steps": []}', "has no resources: nothing to judge"),
+        ("--preview", '{"steps": []}', "has no resources: nothing to check"),
         ("--preview", wrong(lambda tree: tree, "state"), "that is a stack export: use --state"),
         ("--state", wrong(lambda tree: tree), "that is a preview: use --preview"),
         ("--state", "{}", "is not the output of `pulumi stack export`: it has no deployment"),
-        ("--state", '{"deployment": {}}', "has no resources: nothing to judge"),
+        ("--state", '{"deployment": {}}', "has no resources: nothing to check"),
         ("--state", '{"deployment": {"resources": [{}]}}', "has a resource without urn and type"),
         (
             "--preview",

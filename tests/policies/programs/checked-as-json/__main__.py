@@ -1,4 +1,4 @@
-"""Breaks rules with known values and with secrets, and needs no Docker: tests/scripts/judged has its JSON."""
+"""Breaks rules with known values and with secrets, and needs no Docker: tests/scripts/checked has its JSON."""
 
 import pulumi
 import pulumi_random as random

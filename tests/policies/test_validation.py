@@ -1,4 +1,4 @@
-"""policies/judge.py: what refuses, what only warns, what is excused, and what is counted."""
+"""policies/validation.py: what refuses, what only warns, what is exempt, and what is counted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from pulumi_policy import EnforcementLevel, Severity
 
 from policies.config import PackConfig
-from policies.judge import judge
 from policies.rules.props import Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
+from policies.validation import validate
 from tests.policies.harness import CONTAINER
 
 
@@ -18,13 +18,13 @@ def red(resource: Resource, config: Config) -> Iterator[Finding]:
     """Objects to paint that is not the one allowed, and says it twice."""
     if resource.props.get("paint") != config["allowed"]:
         for _ in range(2):
-            yield Finding(path=("paint",), problem="is of another colour", remedy="Paint it anew")
+            yield Finding(path=("paint",), problem="is of another colour", advice="Paint it anew")
 
 
 def lonely(stack: Stack, _config: Config) -> Iterator[Finding]:
     """Objects to each resource of a stack of one."""
     if len(stack.resources) == 1:
-        yield Finding(path=(), problem="is alone", remedy="Add another", resource=stack.resources[0])
+        yield Finding(path=(), problem="is alone", advice="Add another", resource=stack.resources[0])
 
 
 def rule(name: str, level: EnforcementLevel = EnforcementLevel.MANDATORY, *, whole: bool = False) -> Rule:
@@ -34,8 +34,8 @@ def rule(name: str, level: EnforcementLevel = EnforcementLevel.MANDATORY, *, who
         description="Everything has the one colour, so that nobody has to ask which.",
         remediation="Paint it anew.",
         severity=Severity.LOW,
-        judge=None if whole else red,
-        judge_stack=lonely if whole else None,
+        validate=None if whole else red,
+        validate_stack=lonely if whole else None,
         settings={"allowed": {"type": "string", "default": "green"}},
         level=level,
     )
@@ -53,8 +53,8 @@ def stack(*paints: str, kind: str = CONTAINER) -> Stack:
 NONE: Final = PackConfig(rules={})
 
 
-def test_each_resource_is_judged_and_each_place_told_once() -> None:
-    report = judge(stack("green", "red", "blue"), [rule("one-colour")], NONE)
+def test_each_resource_is_checked_and_each_place_told_once() -> None:
+    report = validate(stack("green", "red", "blue"), [rule("one-colour")], NONE)
     assert [one.message for one in report.violations] == [
         "r1: paint is of another colour. Paint it anew",
         "r2: paint is of another colour. Paint it anew",
@@ -65,7 +65,7 @@ def test_each_resource_is_judged_and_each_place_told_once() -> None:
 
 def test_a_rule_gets_its_own_configuration() -> None:
     config = PackConfig(rules={"one-colour": {"allowed": "red"}})
-    report = judge(stack("green", "red"), [rule("one-colour"), rule("other-colour")], config)
+    report = validate(stack("green", "red"), [rule("one-colour"), rule("other-colour")], config)
     assert [(one.rule, one.resource.name) for one in report.violations if one.resource] == [
         ("one-colour", "r0"),
         ("other-colour", "r1"),
@@ -74,26 +74,26 @@ def test_a_rule_gets_its_own_configuration() -> None:
 
 def test_advice_is_a_warning() -> None:
     rules = [rule("by-itself", EnforcementLevel.ADVISORY), rule("by-file"), rule("not")]
-    report = judge(stack("red"), rules, PackConfig(rules={}, advisory=frozenset({"by-file"})))
+    report = validate(stack("red"), rules, PackConfig(rules={}, advisory=frozenset({"by-file"})))
     assert [one.rule for one in report.warnings] == ["by-itself", "by-file"]
     assert [one.rule for one in report.violations] == ["not"]
 
 
-def test_the_whole_stack_is_judged_too() -> None:
+def test_the_whole_stack_is_checked_too() -> None:
     whole = rule("nobody-alone", whole=True)
-    assert judge(stack("green", "green"), [whole], NONE).violations == ()
-    (found,) = judge(stack("green"), [whole], NONE).violations
+    assert validate(stack("green", "green"), [whole], NONE).violations == ()
+    (found,) = validate(stack("green"), [whole], NONE).violations
     assert found.message.startswith("r0: is alone")
 
 
-def test_a_whole_stacks_finding_can_be_excused() -> None:
+def test_a_whole_stacks_finding_can_be_exempt() -> None:
     entry: Value = {"resource": "r0", "reason": "the others come later", "until": "2026-03-01"}
     config = PackConfig(rules={"nobody-alone": {"exceptions": [entry]}})
-    report = judge(stack("green"), [rule("nobody-alone", whole=True)], config)
+    report = validate(stack("green"), [rule("nobody-alone", whole=True)], config)
     assert report.violations == ()
-    assert [one.rule for one in report.excused] == ["nobody-alone"]
+    assert [one.rule for one in report.exempted] == ["nobody-alone"]
     assert report.unused == ()
 
 
 def test_what_is_not_the_docker_providers_is_let_alone() -> None:
-    assert judge(stack("red", kind="random:index/randomId:RandomId"), [rule("one-colour")], NONE).violations == ()
+    assert validate(stack("red", kind="random:index/randomId:RandomId"), [rule("one-colour")], NONE).violations == ()

@@ -1,4 +1,4 @@
-"""Judges a list of resources by every rule in this process: for `make policy` and for tests.
+"""Checks a list of resources by every rule in this process: for `make policy` and for tests.
 
 The engine runs the same rules through the SDK. What does not belong here: where the resources come from.
 """
@@ -11,7 +11,7 @@ from pulumi_policy import EnforcementLevel
 
 from policies.config import PackConfig
 from policies.rules.exceptions import PolicyException, exceptions
-from policies.rules.rule import Rule, Stack, Verdict
+from policies.rules.rule import Result, Rule, Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +21,29 @@ class Report:
     rules: int
     resources: int
     seconds: float
-    violations: tuple[Verdict, ...]
-    warnings: tuple[Verdict, ...]
+    violations: tuple[Result, ...]
+    warnings: tuple[Result, ...]
     """Violations of rules that only warn on this stack."""
-    excused: tuple[Verdict, ...]
+    exempted: tuple[Result, ...]
     unused: tuple[tuple[str, PolicyException], ...]
-    """Exceptions of the configuration that excused nothing here, with their rules' names."""
+    """Exceptions of the configuration that exempt nothing here, with their rules' names."""
 
 
-def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
+def validate(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
     """Every rule on every resource of `stack`."""
     began = time.monotonic()
-    violations: list[Verdict] = []
-    warnings: list[Verdict] = []
-    excused: list[Verdict] = []
+    violations: list[Result] = []
+    warnings: list[Result] = []
+    exempted: list[Result] = []
     unused: list[tuple[str, PolicyException]] = []
     for rule in rules:
         given = config.rules.get(rule.name, {})
-        verdicts = tuple(rule.verdicts(stack, given))
-        refused = [verdict for verdict in verdicts if verdict.refused]
+        results = tuple(rule.results(stack, given))
+        refused = [result for result in results if result.refused]
         refuses = config.level(rule) is not EnforcementLevel.ADVISORY
         (violations if refuses else warnings).extend(refused)
-        excused += [verdict for verdict in verdicts if not verdict.refused]
-        used = {verdict.exception for verdict in verdicts}
+        exempted += [result for result in results if not result.refused]
+        used = {result.exception for result in results}
         unused += [(rule.name, one) for one in exceptions(given) if one not in used]
     return Report(
         rules=len(rules),
@@ -51,6 +51,6 @@ def judge(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
         seconds=time.monotonic() - began,
         violations=tuple(violations),
         warnings=tuple(warnings),
-        excused=tuple(excused),
+        exempted=tuple(exempted),
         unused=tuple(unused),
     )
