@@ -17,7 +17,7 @@ LABEL_OWN: Final = "nexus.own"
 """Of a container: what it has in place of its image's own."""
 
 Role = Literal["service", "seed"]
-"""``service``: runs for as long as the stack is up. ``seed``: ran once, to fill volumes."""
+"""``service``: runs for as long as the stack is up. ``seed``: an init container, which ran once to fill volumes."""
 
 
 def physical(name: str) -> str:

@@ -385,7 +385,7 @@ class ImageStore(pulumi.ComponentResource):
 
 @final
 class Service(pulumi.ComponentResource):
-    """One app as a container, and the one-shot container that fills its volumes before it starts.
+    """One app as a container, and the init container that fills its volumes before it starts.
 
     `container` carries the id on which others depend.
     """
@@ -397,8 +397,7 @@ class Service(pulumi.ComponentResource):
         self.name = name
         self.args = args
         self.host = host
-        seed = self._seed()
-        self.container = self._container(seed)
+        self.container = self._container(self._init_container())
         self.register_outputs({})
 
     @property
@@ -422,7 +421,7 @@ class Service(pulumi.ComponentResource):
                     f"components/service.py: {self.name} is on no network of the stack: nothing reaches it"
                 )
 
-    def _seed(self) -> pulumi.Output[docker.Container] | None:
+    def _init_container(self) -> pulumi.Output[docker.Container] | None:
         """A one-shot container that the provider fills through `uploads`, which a read-only container refuses.
         Then it takes away the files that are no longer declared, and gives the app's volumes to the app's user."""
         args = self.args
@@ -467,7 +466,7 @@ class Service(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _container(self, seed: pulumi.Output[docker.Container] | None) -> docker.Container:
+    def _container(self, init: pulumi.Output[docker.Container] | None) -> docker.Container:
         args, host, privileges = self.args, self.host, self.args.privileges
         mounts = [
             *args.mounts,
@@ -479,9 +478,9 @@ class Service(pulumi.ComponentResource):
             devices.append(str(args.gpu.device))
             groups.append(args.gpu.render_gid)
         marks: dict[str, pulumi.Input[str]] = dict(labels(self.name, "service"))
-        if seed is not None:
-            # A changed file replaces the seed, and its id here replaces the app, which then reads the new file.
-            marks[LABEL_SEED] = seed.apply(lambda ended: ended.id)
+        if init is not None:
+            # A changed file replaces the init container, and its id here the app, which then reads the new file.
+            marks[LABEL_SEED] = init.apply(lambda ended: ended.id)
         # Where one is taken away, the provider keeps the old one for the image's own: this label replaces the app.
         if own := [name for name in ("entrypoint", "command") if getattr(args, name)]:
             marks[LABEL_OWN] = " ".join(own)
