@@ -491,12 +491,12 @@ def _disk_problems(settings: Settings, facts: HostFacts, engine: Engine) -> Iter
 
 def _pool_problems(settings: Settings, facts: HostFacts) -> Iterator[str]:
     pool = settings.networks.pool
-    for other in facts.ranges:
-        if pool.overlaps(other.network):
-            yield (
-                f"nexus:networks.pool: {pool} overlaps {other.network} of {other.holder}; run "
-                f"`{_set(facts, 'networks.pool', '<a free private range, /20 or larger>')}`"
-            )
+    if found := [other for other in facts.ranges if pool.overlaps(other.network)]:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield (
+            f"nexus:networks.pool: {pool} overlaps {found[0].network} of {found[0].holder}{more}; run "
+            f"`{_set(facts, 'networks.pool', '<a free private range, /20 or larger>')}`"
+        )
 
 
 def listeners(stack: str, containers: Sequence[Mapping[str, object]], tcp: str, tcp6: str) -> tuple[Listener, ...]:

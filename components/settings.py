@@ -35,7 +35,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from components import commands, openvpn, reach, stackfile
+from components import commands, openvpn, reach, stackfile, tls
 from components.stackfile import PROJECT as PROJECT
 
 PLACEHOLDER: Final = "CHANGE-ME"
@@ -970,8 +970,18 @@ def _secret_problems(settings: Settings, config: Mapping[str, str], stack: str) 
         if key not in config:
             if secret in needed:
                 yield f"{key}: missing ({secret.what}); {command}"
-        elif not _is_sealed(config[key]) and (fault := secret.fault(config[key])):
+        elif _is_sealed(config[key]):
+            continue
+        elif fault := secret.fault(config[key]) or _pair_fault(secret, settings, config):
             yield f"{key}: {fault}; {command} with it"
+
+
+def _pair_fault(secret: SecretKey, settings: Settings, config: Mapping[str, str]) -> str | None:
+    """What is wrong with certificate or key beside the other and the domain."""
+    chain = config.get(f"{PROJECT}:{TLS_CERTIFICATE.key}", "")
+    if secret is TLS_CERTIFICATE:
+        return tls.certificate_problem(chain, settings.edge.domain)
+    return tls.key_problem(chain, config[f"{PROJECT}:{TLS_KEY.key}"]) if secret is TLS_KEY else None
 
 
 def _is_sealed(text: str) -> bool:

@@ -179,6 +179,11 @@ def late(file: File, today: date) -> Iterator[str]:
             yield f"{where}: until must be {latest} or before: an exception is reviewed once a year"
 
 
+def is_development(stack: str) -> bool:
+    """Whether the pack's configuration counts the stack of that name among those of development."""
+    return in_development(stack, {DEVELOPMENT: list(read().development_stacks)})
+
+
 def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
     """What each of `rules` is given on `stack`; without one, on any.
 

@@ -61,11 +61,13 @@ class Source:
     """The lab's images where the stack uses the lab."""
     running: tuple[str, ...] = ()
     """Services of the stack that run as stand-ins."""
+    development: bool = True
+    """Whether the stack is one of development, which alone may run the lab's images."""
 
     @property
     def will_be_lab(self) -> bool:
         """Whether nothing was chosen yet, and `make up` will take the lab."""
-        return self.chosen is None and not any(self.answers.values())
+        return self.chosen is None and self.development and not any(self.answers.values())
 
 
 def about_host(settings: Settings, facts: host.HostFacts) -> Iterator[Finding]:
@@ -249,6 +251,7 @@ def about_stack(paths: Paths, name: str, file: Path) -> Iterator[Finding]:
 def source_of(paths: Paths, settings: Settings, name: str, chosen: object) -> Source:
     """Looks at registries and at the engine's images."""
     from components.images import PINS
+    from policies.config import is_development
 
     lock = images.lab_in_use(paths, chosen)
     absent: tuple[str, ...] = ()
@@ -266,6 +269,7 @@ def source_of(paths: Paths, settings: Settings, name: str, chosen: object) -> So
         absent=absent,
         lab=images.read_lock(lock) if lock and lock.exists() else None,
         running=running,
+        development=is_development(name),
     )
 
 
@@ -297,7 +301,8 @@ def show(findings: Iterable[Finding]) -> str:
     findings = list(findings)
     failed = sum(finding.status == "FAIL" for finding in findings)
     rows = [[finding.status, finding.what, finding.detail] for finding in findings]
-    return f"{table(rows)}\n{f'{failed} to be put right' if failed else 'nothing is missing'}"
+    well = "nothing is missing on this host; `make preview` says what the settings and secrets lack"
+    return f"{table(rows)}\n{f'{failed} to be put right' if failed else well}"
 
 
 def _holds(client: docker.DockerClient, ref: str) -> bool:

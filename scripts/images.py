@@ -123,6 +123,7 @@ def choose(engine: Engine, choice: Choice) -> None:
     Raises UserError where the stack file is the team's own and would have to be changed.
     """
     from components.images import PINS
+    from policies.config import is_development
 
     files, paths = engine.files, engine.paths
     chosen = stack.values(files).get(KEY)
@@ -134,12 +135,16 @@ def choose(engine: Engine, choice: Choice) -> None:
     if choice == "auto":
         answers = probe(registries(PINS))
         if any(answers.values()):
-            if silent := [host for host, answer in answers.items() if not answer]:
-                say(f"images: no answer from {', '.join(silent)}; what lies there cannot be pulled")
+            if deaf := [host for host, answer in answers.items() if not answer]:
+                say(f"images: no answer from {', '.join(deaf)}; what lies there cannot be pulled")
             say("images: from the pinned registries")
             _remember(files, {}, chosen)
             return
-        say(f"images: no image registry can be reached ({', '.join(answers)}): using the lab's images, built here")
+        silent = f"images: no image registry can be reached ({', '.join(answers)})"
+        if not is_development(files.stack):
+            say(f"{silent}; `up` will need them, because only stacks of development may run the lab's images")
+            return
+        say(f"{silent}: using the lab's images, built here")
     _remember(files, {"lock": str(paths.lab_lock)}, chosen)
 
 
@@ -230,8 +235,9 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--images",
         choices=CHOICES,
         default="auto",
-        help="auto: what was chosen before, else the registries where one answers, else the lab; registry: the "
-        "pinned registries; lab: built here, with stand-ins for what cannot be had (default: auto)",
+        help="auto: what was chosen before, else the registries where one answers, else, on a stack of development, "
+        "the lab; registry: the pinned registries; lab: built here, with stand-ins for what cannot be had "
+        "(default: auto)",
     )
 
 

@@ -88,7 +88,14 @@ def prepare(paths: Paths, stack: str, source: Path | None = None) -> StackFiles:
     base = directory / "base.yaml"
     local = read(mine) if mine.exists() else {}
     if theirs is not None:
-        merged = merge(read(base) if base.exists() else {}, local, theirs)
+        _no_secret_in_clear(origin, theirs, local, stack)
+        before = read(base) if base.exists() else {}
+        merged = merge(before, local, theirs)
+        if both := [*_overruled(before, theirs, merged)]:
+            say(
+                f"stack file: {', '.join(both)}: changed in {origin}, and not taken over: set with `scripts/pulumi "
+                f"-s {stack} config set`, the value of {mine} counts"
+            )
         if merged != local or not mine.exists():
             write(mine, merged)
             if local:
@@ -123,6 +130,31 @@ def merge(base: Mapping[str, object], local: Mapping[str, object], theirs: Mappi
         if value is not _MISSING:
             merged[key] = value
     return merged
+
+
+def _overruled(base: object, theirs: object, merged: object, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The plain keys that changed in `theirs` since `base` and have another value in `merged`."""
+    if _nested(theirs) and _nested(merged):
+        for key, value in _branch(theirs).items():
+            yield from _overruled(
+                _branch(base).get(key, _MISSING), value, _branch(merged).get(key, _MISSING), (*above, key)
+            )
+    elif theirs not in (base, merged):
+        yield ".".join(above[1:])
+
+
+def _no_secret_in_clear(file: Path | None, theirs: Tree, local: Tree, stack: str) -> None:
+    """Refuses a secret in clear in the checkout that one which this user has set would hide. Any other is refused
+    with the settings."""
+    from components.settings import PROJECT, SECRET_KEYS
+
+    shared, mine = _branch(theirs.get("config")), _branch(local.get("config"))
+    for key in (f"{PROJECT}:{one.key}" for one in SECRET_KEYS):
+        if key in shared and not _encrypted(shared[key]) and _encrypted(mine.get(key)):
+            raise UserError(
+                f"{file}: {key}: is a secret but stored in clear; take it out, run `scripts/pulumi -s {stack} config "
+                f"set --secret {key}` with a new one, and count the old value as known to others"
+            )
 
 
 def read(path: Path) -> Tree:

@@ -64,9 +64,16 @@ def _registry(reference: Reference, resource: Resource, config: Config) -> Itera
         if reference.ends_in(repository):
             yield "has no upstream any more", f"Take another one: it is {why}"
             return
-    # The lab serves its images on loopback, and only stacks of development may run them.
-    lab = in_development(resource.stack, config) and _LOOPBACK.fullmatch(reference.registry)
-    if reference.registry not in map(str.casefold, texts(config.get("registries"))) and not lab:
+    if reference.registry in map(str.casefold, texts(config.get("registries"))):
+        return
+    # The lab serves its images on loopback.
+    if _LOOPBACK.fullmatch(reference.registry):
+        if not in_development(resource.stack, config):
+            yield (
+                "is of the lab, whose images are for stacks of development alone",
+                "Take nexus:images.lock out of the stack file (`scripts/run images --images registry` does)",
+            )
+    else:
         yield (
             "comes from a registry that is not on the list",
             "Use one that is, or add your mirror under settings.image-registry.registries in policies/config.yaml",

@@ -106,6 +106,16 @@ def test_a_host_that_has_everything_has_no_problem() -> None:
             ("nexus:networks.pool: 172.31.240.0/20 overlaps 172.31.241.0/24 of Docker network x",),
         ),
         (
+            replace(
+                WELL,
+                ranges=tuple(
+                    host.Range(network=ipaddress.IPv4Network(f"172.31.24{n}.0/24"), holder=f"Docker network {n}")
+                    for n in (1, 2, 3)
+                ),
+            ),
+            ("nexus:networks.pool: 172.31.240.0/20 overlaps 172.31.241.0/24 of Docker network 1 and 2 more; run",),
+        ),
+        (
             replace(WELL, engine=replace(ENGINE, cpus=1)),
             ("nexus:jellyfin.cpus: is 2, but this host has 1", "config set --path nexus:jellyfin.cpus 1 "),
         ),

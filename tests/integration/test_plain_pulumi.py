@@ -1,6 +1,6 @@
 """The stack by the plain Pulumi CLI alone: a backend, a passphrase and a PULUMI_HOME of its own, no script of ours.
 
-It is what README's "With Pulumi alone" tells, on a stack, ports and addresses of the tests.
+It is what docs/pulumi.md tells, on a stack, ports and addresses of the tests.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def clone(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
-    # README's stack is dev itself; this one has a name of the tests.
+    # The page's stack is dev itself; this one has a name of the tests.
     shutil.copy2(folder / "Pulumi.dev.yaml", folder / "Pulumi.plain-dev.yaml")
     return folder
 

@@ -247,7 +247,7 @@ def test_the_toolchain_is_told_with_its_origin(paths: Paths, tmp_path: Path) -> 
 
 def test_the_table_ends_in_a_summary() -> None:
     good = Finding(status="ok", what="a", detail="b")
-    assert doctor.show([good]).endswith("nothing is missing")
+    assert doctor.show([good]).endswith("what the settings and secrets lack")
     assert doctor.show([good, replace(good, status="FAIL")]).endswith("1 to be put right")
 
 

@@ -58,6 +58,18 @@ def test_no_answering_registry_means_the_lab_and_says_so(
     assert "no image registry can be reached" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["prod", "staging"])
+def test_no_answering_registry_never_means_the_lab_outside_development(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    answering(monkeypatch)
+    other = replace(engine, files=replace(engine.files, stack=name))
+    before = engine.files.config.read_bytes()
+    images.choose(other, "auto")
+    assert engine.files.config.read_bytes() == before, "an outage must not be remembered"
+    assert "only stacks of development may run the lab's images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("chosen", [{}, {"mirror": "registry.lan"}, {"lock": "/somewhere/else.json"}])
 def test_what_was_chosen_stays_whatever_answers(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str]

@@ -130,6 +130,30 @@ def test_the_users_keys_stay_and_the_checkouts_follow(paths: Paths, files: Stack
     assert stack.values(files)["nexus:edge"] == {"domain": "localhost", "http-port": 8080}
 
 
+def test_a_change_of_the_checkout_that_the_users_own_value_overrules_is_named(
+    paths: Paths, files: StackFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.set_value(files, "nexus:edge", {"domain": "a.localhost"})
+    stack.prepare(paths, "dev")
+    assert "not taken over" not in capsys.readouterr().err, "nothing changed in the checkout"
+    (paths.root / "Pulumi.dev.yaml").write_text(DEV.replace("localhost", "b.localhost"), encoding="utf-8")
+    stack.prepare(paths, "dev")
+    told = capsys.readouterr().err
+    assert f"nexus:edge.domain: changed in {paths.root / 'Pulumi.dev.yaml'}, and not taken over" in told
+    assert f"the value of {files.config} counts" in told
+    assert stack.values(files)["nexus:edge"] == {"domain": "a.localhost"}
+    stack.prepare(paths, "dev")
+    assert "not taken over" not in capsys.readouterr().err, "said once"
+
+
+def test_a_secret_in_clear_in_the_checkout_is_refused_although_one_is_set(paths: Paths, files: StackFiles) -> None:
+    stack.set_value(files, "nexus:tls-key", {"secure": "v1:abc"})
+    (paths.root / "Pulumi.dev.yaml").write_text(DEV + "  nexus:tls-key: hunter2\n", encoding="utf-8")
+    with pytest.raises(UserError, match="nexus:tls-key: is a secret but stored in clear; take it out") as refused:
+        stack.prepare(paths, "dev")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_run_with_nothing_new_writes_nothing(paths: Paths, files: StackFiles) -> None:
     before = {path: path.stat().st_mtime_ns for path in files.directory.iterdir()}
     stack.prepare(paths, "dev")
