@@ -6,6 +6,7 @@ What does not belong here: deciding what should be there (the program, heal.py),
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,7 +25,7 @@ import urllib3.connectionpool
 from components import host, reach
 from components.names import LABEL_ROLE, LABEL_STACK
 from components.settings import Docker, Settings
-from scripts import process
+from scripts import process, stack
 from scripts.console import UserError, say
 from scripts.paths import Paths
 
@@ -81,24 +82,31 @@ class Scene:
     volumes: frozenset[str] = frozenset()
 
 
-def start(paths: Paths, settings: Settings, stack: str) -> host.HostFacts:
+def start(paths: Paths, settings: Settings, stack_name: str) -> host.HostFacts:
     """The host's facts, after starting (on Debian as root: installing) a local engine that does not answer.
 
     Raises UserError where there is none to be had; scripts/docker-engine has then said what to do.
     """
-    facts = host.gather(settings, stack)
+    facts = host.gather(settings, stack_name)
     if not facts.local or facts.engine is not None:
         return facts
     command = [str(paths.root / "scripts" / "docker-engine"), "start", settings.docker.host]
     if process.stream(command, cwd=paths.root, environment=paths.environment, whole_group=True):
         raise UserError(f"nexus:docker.host: {facts.engine_error}")
-    return host.gather(settings, stack)
+    return host.gather(settings, stack_name)
 
 
-def check(settings: Settings, facts: host.HostFacts) -> None:
-    """Raises UserError with what the stack needs of its host and does not find."""
-    if problems := host.problems(settings, facts):
-        raise UserError("this host lacks what the stack needs:\n  " + "\n  ".join(problems))
+def check(settings: Settings, facts: host.HostFacts, files: stack.StackFiles) -> None:
+    """Raises UserError with what the stack needs of its host and does not find, and then with what its secrets lack
+    as well: both are the same evening's work."""
+    if not (problems := host.problems(settings, facts)):
+        return
+    message = "this host lacks what the stack needs:\n  " + "\n  ".join(problems)
+    try:
+        stack.check(files)
+    except UserError as error:
+        message += f"\nand the stack file lacks:\n{textwrap.indent(str(error), '  ')}"
+    raise UserError(message)
 
 
 def connect(engine: Docker) -> docker.DockerClient:

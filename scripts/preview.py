@@ -38,7 +38,7 @@ def prepare(given: argparse.Namespace) -> Engine:
     # What the host needs depends on whether the images are the real ones.
     images.choose(engine, given.images)
     settings = stack.settings(engine.files)
-    dockerhost.check(settings, host.gather(settings, given.stack))
+    dockerhost.check(settings, host.gather(settings, given.stack), engine.files)
     certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))
     stack.check(engine.files)
     return engine

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What the host needs depends on whether the images are the real ones.
     images.choose(engine, given.images)
     settings = stack.settings(engine.files)
-    dockerhost.check(settings, dockerhost.start(paths, settings, given.stack))
+    dockerhost.check(settings, dockerhost.start(paths, settings, given.stack), engine.files)
     client = dockerhost.connect(settings.docker)
     # Before the first long step: a stack file that lacks more than a certificate is refused at once.
     certificate.ensure(engine, settings.edge.domain, certificate.hosts({}))

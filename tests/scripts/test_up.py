@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from scripts import stack, up
+from components import host
+from scripts import dockerhost, stack, up
 from scripts.console import UserError
 from scripts.dockerhost import Container
 from scripts.engine import STACK, Engine, Resource, State
+from scripts.stack import StackFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,3 +142,14 @@ def test_the_report_names_stand_ins_local_ca_and_embedded_vpn_only_where_there_a
     assert "hides nothing" not in text
     assert "stand-ins" not in text
     assert "local CA" not in text
+
+
+def test_what_the_host_and_what_the_secrets_lack_is_said_at_once(files: StackFiles) -> None:
+    stack.set_value(files, "nexus:edge", {"domain": "media.example.org"})
+    settings = stack.settings(files)
+    facts = host.HostFacts(stack="dev", local=True, engine_error="none answers")
+    with pytest.raises(UserError) as refused:
+        dockerhost.check(settings, facts, files)
+    assert "this host lacks what the stack needs:\n  nexus:docker.host: " in str(refused.value)
+    assert "\nand the stack file lacks:\n  " in str(refused.value)
+    assert "nexus:tls-key: missing" in str(refused.value)
