@@ -972,11 +972,11 @@ def _secret_problems(settings: Settings, config: Mapping[str, str], stack: str) 
                 yield f"{key}: missing ({secret.what}); {command}"
         elif _is_sealed(config[key]):
             continue
-        elif fault := secret.fault(config[key]) or _pair_fault(secret, settings, config):
+        elif fault := secret.fault(config[key]) or _tls_fault(secret, settings, config):
             yield f"{key}: {fault}; {command} with it"
 
 
-def _pair_fault(secret: SecretKey, settings: Settings, config: Mapping[str, str]) -> str | None:
+def _tls_fault(secret: SecretKey, settings: Settings, config: Mapping[str, str]) -> str | None:
     """What is wrong with certificate or key beside the other and the domain."""
     chain = config.get(f"{PROJECT}:{TLS_CERTIFICATE.key}", "")
     if secret is TLS_CERTIFICATE:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, rest = parser.parse_known_args(arguments)
     engine = prepare(given)
     if "--json" not in rest:
-        say(f"preview: stack {given.stack}")
+        say(f"preview: stack {given.stack}, as {engine.files.config} has it")
     status = engine.stream("preview", *rest)
     return status if status >= 0 else 1
 
