@@ -970,6 +970,8 @@ def _secret_problems(settings: Settings, config: Mapping[str, str], stack: str) 
         if key not in config:
             if secret in needed:
                 yield f"{key}: missing ({secret.what}); {command}"
+        elif not config[key].strip():
+            yield f"{key}: is empty; {command} with it"
         elif _is_sealed(config[key]):
             continue
         elif fault := secret.fault(config[key]) or _tls_fault(secret, settings, config):

@@ -616,6 +616,15 @@ class TestSecretSettings:
             assert line.startswith("nexus:alert-webhook-url: must be an address that begins with https:// or http://")
 
     @pytest.mark.parametrize("demand", DEMANDS)
+    def test_an_empty_one_is_refused(self, demand: str) -> None:
+        text = " \t\t "  # told from what messages have anyway
+        keys = [f"nexus:{key}" for key in (*ALWAYS, *DEMANDS[demand].secrets)]
+        for key in keys:
+            secrets = {**given(*DEMANDS[demand].secrets), key: text}
+            (line,) = refusal(Choice(config=DEMANDS[demand].config, secrets=secrets))
+            assert line.startswith(f"{key}: is empty; run `")
+
+    @pytest.mark.parametrize("demand", DEMANDS)
     def test_nothing_else_is_asked_for(self, demand: str) -> None:
         chosen = load(Choice(config=DEMANDS[demand].config, secrets=given(*DEMANDS[demand].secrets)))
         needed = [secret.key for secret in settings.required_secrets(chosen)]
