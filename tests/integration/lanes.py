@@ -25,8 +25,8 @@ LANES: Final = (
         "test_bad_input",
         "test_alerts",
         "test_two_stacks",
+        "test_recovery",
         "test_ssh",
-        "test_engine_killed",
     ),
     (
         "test_policies_preview",
@@ -35,13 +35,12 @@ LANES: Final = (
         "test_plain_pulumi",
         "test_changes",
         "test_vpn_choices",
-        "test_recovery",
     ),
 )
 """The modules that need `test-dev`, one after the other, and those that do without. Looking comes before breaking,
 and while test_bad_input runs, the alert of test_alerts has time to fire."""
-ALONE: Final = "test_engine_killed"
-"""Nothing else may run beside it. The last of its lane: it would wait for the end of the other one anyway."""
+ALONE: Final = "test_recovery"
+"""Kills the Docker Engine, so nothing else may run."""
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types

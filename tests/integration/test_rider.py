@@ -1,6 +1,6 @@
 """The downloader after every kind of trouble with its VPN: what its health says, and that nobody has to lend a hand.
 
-A trouble of its own kind, the Docker Engine killed and started again, is in test_engine_killed.py.
+A trouble of its own kind, the Docker Engine killed and started again, is in test_recovery.py.
 """
 
 from __future__ import annotations
