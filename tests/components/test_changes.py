@@ -6,8 +6,11 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import pytest
+
+from tests.components.recorder import run
 from tests.components.stacks import every
-from tests.integration.changes import ROWS, UNTRIED
+from tests.integration.changes import CHANGED, ROWS, UNTRIED, program
 from tests.integration.test_changes import CONTAINER, NETWORK, PROVIDERS
 
 MAPS: Final = frozenset({"logOpts", "options", "sysctls", "tmpfs"})
@@ -65,3 +68,12 @@ def test_every_input_is_looked_at() -> None:
     looked |= {(kind, key) for kind in ("service", "seed") for key in PROVIDERS}
     looked |= {("network", key) for key in NETWORK} | {("volume", "name"), ("service", "gpus")}
     assert {(kind, key.split(".")[0]) for kind, key in set_by_the_product()} - looked == set()
+
+
+@pytest.mark.parametrize("changed", ["", "1"])
+def test_the_program_runs_to_its_end(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    """So that the engine is not the first to see a mistake in it."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+    monkeypatch.setenv(CHANGED, changed)
+    made = {one.name for one in run(program).resources}
+    assert {row.resource for row in ROWS} <= made

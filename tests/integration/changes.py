@@ -371,24 +371,26 @@ UNTRIED: Final[Mapping[tuple[str, str], str]] = {
 
 def failing() -> None:
     """What Pulumi runs to see a one-shot fail: the data tree on TREE, and a service that waits for it."""
-    opts = _provider()
-    host = _docker_host(Networks(BESIDE_POOL, opts, [ALL]), os.environ[TREE], opts)
+    opts, store = _stands_on()
+    host = _docker_host(store, Networks(BESIDE_POOL, opts, [ALL]), os.environ[TREE], opts)
     storage = host.storage
     tree = one_shot("data", host, mounts=[storage.data()], script=storage.prepared("1000:1000"), opts=opts)
     soon = HealthCheck(test=("CMD", "true"), interval=1)
     Service(BESIDE, replace(BASE, after=(tree,), health=soon), host, opts)
 
 
-def _provider() -> pulumi.ResourceOptions:
-    return pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
-
-
-def _docker_host(networks: Networks, tree: str, opts: pulumi.ResourceOptions) -> DockerHost:
-    """The engine of the tests, with its data tree at the path `tree`."""
+def _stands_on() -> tuple[pulumi.ResourceOptions, ImageStore]:
+    """The provider, as options, and the images."""
     lock = os.environ.get(LOCK)
+    opts = pulumi.ResourceOptions(providers=[docker.Provider("docker", host=os.environ["DOCKER_HOST"])])
+    return opts, ImageStore(images.resolve(Path(lock) if lock else None, None), opts)
+
+
+def _docker_host(store: ImageStore, networks: Networks, tree: str, opts: pulumi.ResourceOptions) -> DockerHost:
+    """The engine of the tests, with its data tree at the path `tree`."""
     return DockerHost(
         engine=ORDINARY,
-        images=ImageStore(images.resolve(Path(lock) if lock else None, None), opts),
+        images=store,
         networks=networks,
         storage=Storage(StorageSettings(data=PurePosixPath(tree)), opts),
         socket=Socket(path=PurePosixPath(reach.SOCKET), gid=0),
@@ -403,7 +405,7 @@ def program() -> None:
     own = {
         name: Network(name=name, slot=slot, internal=False, why="this test") for slot, name in enumerate(services, 2)
     }
-    opts = _provider()
+    opts, store = _stands_on()
 
     def transformed(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         props = dict(vars(args.props)) if not isinstance(args.props, dict) else dict(args.props)
@@ -412,12 +414,12 @@ def program() -> None:
             props["wait"] = False
         row = by_resource.get(args.name)
         if changed and row is not None and row.change is not None:
-            row.change(props, host.images)
+            row.change(props, store)
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
     by_resource = {row.resource: row for row in ROWS}
     opts.transformations = [transformed]
-    host = _docker_host(Networks(POOL, opts, [ALL, SPARE, *own.values()]), "/nonexistent", opts)
+    host = _docker_host(store, Networks(POOL, opts, [ALL, SPARE, *own.values()]), "/nonexistent/tree", opts)
     docker.Volume("other", name=physical("other"), opts=opts)
     beside = Service(BESIDE, BASE, host, opts)
     keeps = VolumeMount(volume=docker.Volume("kept", name=physical("kept"), opts=opts), target="/kept")
