@@ -93,8 +93,9 @@ def prepare(paths: Paths, stack: str, source: Path | None = None) -> StackFiles:
         merged = merge(before, local, theirs)
         if both := [*_overruled(before, theirs, merged)]:
             say(
-                f"stack file: {', '.join(both)}: changed in {origin}, and not taken over: set with `scripts/pulumi "
-                f"-s {stack} config set`, the value of {mine} counts"
+                f"stack file: {', '.join(both)}: changed in {origin}, and not taken over, because it was set or "
+                f"taken out in {mine}; to have it here too: "
+                f"`scripts/pulumi -s {stack} config set --path {both[0]} <value>`"
             )
         if merged != local or not mine.exists():
             write(mine, merged)

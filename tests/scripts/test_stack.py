@@ -140,7 +140,9 @@ def test_a_change_of_the_checkout_that_the_users_own_value_overrules_is_named(
     stack.prepare(paths, "dev")
     told = capsys.readouterr().err
     assert f"nexus:edge.domain: changed in {paths.root / 'Pulumi.dev.yaml'}, and not taken over" in told
-    assert f"the value of {files.config} counts" in told
+    assert (
+        f"set or taken out in {files.config}; to have it here too: `scripts/pulumi -s dev config set --path " in told
+    )
     assert stack.values(files)["nexus:edge"] == {"domain": "a.localhost"}
     stack.prepare(paths, "dev")
     assert "not taken over" not in capsys.readouterr().err, "said once"
