@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import pulumi
 
@@ -27,18 +27,20 @@ class ArrApp:
 
 @dataclass(frozen=True, kw_only=True)
 class Arr:
-    """One app. `media`: whether it sorts files under /data."""
+    """One app. `api` is the version of its API, `media` whether it sorts files under /data."""
 
     name: str
     port: int
+    api: Literal["v1", "v3"]
     media: bool
     memory: int = 768
 
 
 ARRS: Final = (
-    Arr(name="sonarr", port=8989, media=True),
-    Arr(name="radarr", port=7878, media=True),
-    Arr(name="prowlarr", port=9696, media=False, memory=512),
+    Arr(name="sonarr", port=8989, api="v3", media=True),
+    Arr(name="radarr", port=7878, api="v3", media=True),
+    Arr(name="lidarr", port=8686, api="v1", media=True),
+    Arr(name="prowlarr", port=9696, api="v1", media=False, memory=512),
 )
 
 

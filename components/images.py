@@ -30,6 +30,9 @@ PINS: Final[Mapping[str, str]] = MappingProxyType(
         # renovate: datasource=docker depName=ghcr.io/home-operations/radarr
         "radarr": "ghcr.io/home-operations/radarr:6.4.1.10545"
         "@sha256:260469d707617f4b5be1cd11a40be7e4889c63c5e7cdbc6a429626dc05863b6b",
+        # renovate: datasource=docker depName=ghcr.io/home-operations/lidarr
+        "lidarr": "ghcr.io/home-operations/lidarr:3.1.2.4902"
+        "@sha256:dab0e07502a34436fc50c3e789388f0a29f8cbf681fb7a02ed703ad7c368a22c",
         # renovate: datasource=docker depName=ghcr.io/home-operations/prowlarr
         "prowlarr": "ghcr.io/home-operations/prowlarr:2.6.1.5509"
         "@sha256:ce5d6bdd5be6529f503df77aa9d2bad20239031d7c660406e8fb1c6d621dd020",

@@ -260,6 +260,8 @@ class Versions:
             case "plays":
                 played = json.loads(_output(str(self._compiled["nexus-standin"].result()), "versions"))
                 return f"plays {played[name]}"
+            case "plays-pin":
+                return f"plays {image.tag}"
             case _:
                 raise ValueError(f"{image.key}: no such source of a version: {image.version}")
 

@@ -5,9 +5,11 @@ What does not belong here: how they are made (`build`), and which images the pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from components.arr import ARRS, Arr
 from components.images import PINS
 
 REGISTRY: Final = "localhost:5790"
@@ -28,7 +30,8 @@ class LabImage:
     """One image of the lab.
 
     `folder` is its build context under containers/. `version` says where to read what is really inside:
-    ``deb:PACKAGE`` of the root file system, ``module:FOLDER MODULE`` of a go.mod, ``plays:APP`` of the stand-ins.
+    ``deb:PACKAGE`` of the root file system, ``module:FOLDER MODULE`` of a go.mod, ``plays:APP`` of the stand-ins,
+    ``plays-pin:`` what the platform pins.
     """
 
     key: str
@@ -48,7 +51,12 @@ class LabImage:
     @property
     def name(self) -> str:
         """Repository and upstream's tag."""
-        return f"{self.repository}:{self._upstream.rpartition(':')[2]}"
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def tag(self) -> str:
+        """Upstream's tag."""
+        return self._upstream.rpartition(":")[2]
 
     @property
     def _upstream(self) -> str:
@@ -59,20 +67,34 @@ def _real(key: str, version: str, note: str, *binaries: Binary) -> LabImage:
     return LabImage(key=key, folder=key, kind="real", version=version, note=note, binaries=binaries)
 
 
-def _stand_in(key: str, does: str, *, folder: str = "", app: str = "", on_base: bool = True) -> LabImage:
+def _stand_in(key: str, does: str, *, on_base: bool = True) -> LabImage:
     return LabImage(
         key=key,
-        folder=folder or key,
+        folder=key,
         kind="stand-in",
         version=f"plays:{key}",
         note=f"Stand-in of this project (lab/standins), not the real server: {does}",
         binaries=("nexus-standin",),
-        arguments=(f"APP={app}",) if app else (),
         on_base=on_base,
     )
 
 
-_ARR = "/ping and the parts of the published API that the platform calls"
+def _arr(app: Arr) -> LabImage:
+    """A row of the platform's own table: the stand-in reads from a file what it plays (lab/standins/arr.go)."""
+    return replace(
+        _stand_in(app.name, "/ping and the parts of the published API that the platform calls"),
+        folder="arr",
+        version="plays-pin:",
+        arguments=(f"APP={app.name.capitalize()}", f"KIND={kind(app)}"),
+    )
+
+
+def kind(app: Arr) -> str:
+    """What the stand-in for a *arr server has to know of it, as JSON."""
+    version = PINS[app.name].partition("@")[0].rpartition(":")[2]
+    known = {"name": app.name.capitalize(), "version": version, "api": f"/api/{app.api}"}
+    return json.dumps({**known, "port": app.port})
+
 
 IMAGES: Final = (
     _real("prometheus", "deb:prometheus", "Debian's Prometheus 2.53, older than the pinned one"),
@@ -82,9 +104,7 @@ IMAGES: Final = (
     _real("qbittorrent", "deb:qbittorrent-nox", "Debian's package, older than the pinned one: no API keys"),
     _real("wireguard", "deb:wireguard-go", "Debian's wireguard-tools, and wireguard-go, which upstream has not"),
     _real("busybox", "deb:busybox-static", "Debian's busybox-static"),
-    _stand_in("sonarr", _ARR, folder="arr", app="Sonarr"),
-    _stand_in("radarr", _ARR, folder="arr", app="Radarr"),
-    _stand_in("prowlarr", _ARR, folder="arr", app="Prowlarr"),
+    *map(_arr, ARRS),
     _stand_in("jellyfin", "health, metrics, the set-up calls; it plays no media"),
     _stand_in("gluetun", "settings, firewall, health, control; around Debian's wireguard-go and openvpn"),
     _stand_in("grafana", "health, metrics, login and provisioning; it draws no dashboards"),

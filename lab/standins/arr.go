@@ -23,18 +23,24 @@ import (
 	"time"
 )
 
-// arrKind is what differs between the *arr servers.
+// arrKind is what differs between the *arr servers. It lies beside the program, under its name and .json.
 type arrKind struct {
-	name        string // as the server writes itself
-	api         string
-	port        int
-	rootFolders bool
+	Name    string `json:"name"` // as the server writes itself
+	Version string `json:"version"`
+	API     string `json:"api"`
+	Port    int    `json:"port"`
 }
 
-var arrKinds = map[string]arrKind{
-	"sonarr":   {"Sonarr", "/api/v3", 8989, true},
-	"radarr":   {"Radarr", "/api/v3", 7878, true},
-	"prowlarr": {"Prowlarr", "/api/v1", 9696, false},
+// chooseArr is the *arr server that a program plays; found is false where nothing beside it says so.
+func chooseArr(program string) (s standIn, found bool, err error) {
+	var kind arrKind
+	if err := readJSONFile(program+".json", &kind); errors.Is(err, os.ErrNotExist) {
+		return s, false, nil
+	} else if err != nil {
+		return s, true, err
+	}
+	run := func(ctx context.Context, s standIn, args []string) error { return runArr(ctx, s, kind, args) }
+	return standIn{app: strings.ToLower(kind.Name), version: kind.Version, run: run}, true, nil
 }
 
 // arrConfigXML is what is read of config.xml; the environment wins over it.
@@ -87,8 +93,7 @@ func arrAuth(value string) string {
 	return ""
 }
 
-func newArr(s standIn, dataDir string, getenv func(string) string) (*arr, error) {
-	kind := arrKinds[s.app]
+func newArr(s standIn, kind arrKind, dataDir string, getenv func(string) string) (*arr, error) {
 	a := &arr{standIn: s, kind: kind, dataDir: dataDir, started: time.Now()}
 	if err := checkWritable(dataDir); err != nil {
 		return nil, fmt.Errorf("data folder %s is not writable: %w: mount a volume that uid %d may write", dataDir, err, os.Getuid())
@@ -119,7 +124,7 @@ func newArr(s standIn, dataDir string, getenv func(string) string) (*arr, error)
 		log.Printf("%s: no API key given: made one in %s", s.app, configPath)
 	}
 
-	a.port = kind.port
+	a.port = kind.Port
 	if file.Port != 0 {
 		a.port = file.Port
 	}
@@ -146,7 +151,7 @@ func newArr(s standIn, dataDir string, getenv func(string) string) (*arr, error)
 		a.urlBase = "/" + base
 	}
 	// The real server takes an instance name only if it begins or ends with its own.
-	a.instanceName = kind.name
+	a.instanceName = kind.Name
 	for _, name := range []string{file.InstanceName, env("APP__INSTANCENAME")} {
 		lower := strings.ToLower(name)
 		if strings.HasPrefix(lower, s.app) || strings.HasSuffix(lower, s.app) {
@@ -221,7 +226,7 @@ func osRelease(key string) string {
 
 func (a *arr) status(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
-		"appName":                       a.kind.name,
+		"appName":                       a.kind.Name,
 		"instanceName":                  a.instanceName,
 		"version":                       a.version,
 		"buildTime":                     "2026-01-01T00:00:00Z",
@@ -380,7 +385,7 @@ func (a *arr) signedIn(w http.ResponseWriter, r *http.Request) bool {
 // initialize is what the page asks for first. It holds the API key.
 func (a *arr) initialize(w http.ResponseWriter, r *http.Request) {
 	if a.signedIn(w, r) {
-		writeJSON(w, http.StatusOK, map[string]any{"apiRoot": a.urlBase + a.kind.api, "apiKey": a.apiKey, "release": "stand-in",
+		writeJSON(w, http.StatusOK, map[string]any{"apiRoot": a.urlBase + a.kind.API, "apiKey": a.apiKey, "release": "stand-in",
 			"version": a.version, "instanceName": a.instanceName, "theme": "auto", "branch": "stand-in", "analytics": false,
 			"userHash": "stand-in", "urlBase": a.urlBase, "isProduction": true})
 	}
@@ -388,14 +393,15 @@ func (a *arr) initialize(w http.ResponseWriter, r *http.Request) {
 
 func (a *arr) handler() http.Handler {
 	api := http.NewServeMux()
-	route(api, "GET "+a.kind.api+"/system/status", a.status)
-	route(api, "GET "+a.kind.api+"/health", a.health)
-	route(api, "GET "+a.kind.api+"/downloadclient", func(w http.ResponseWriter, _ *http.Request) {
+	route(api, "GET "+a.kind.API+"/system/status", a.status)
+	route(api, "GET "+a.kind.API+"/health", a.health)
+	route(api, "GET "+a.kind.API+"/downloadclient", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, []any{})
 	})
-	if a.kind.rootFolders {
-		route(api, "GET "+a.kind.api+"/rootfolder", a.listRootFolders)
-		route(api, "POST "+a.kind.api+"/rootfolder", a.addRootFolder)
+	// Of the v1 servers Prowlarr has none, and Lidarr's are of another form, which is not played.
+	if a.kind.API == "/api/v3" {
+		route(api, "GET "+a.kind.API+"/rootfolder", a.listRootFolders)
+		route(api, "POST "+a.kind.API+"/rootfolder", a.addRootFolder)
 	}
 	mux := http.NewServeMux()
 	route(mux, "GET /ping", a.ping)
@@ -439,9 +445,9 @@ func arrDataDir(args []string) string {
 	return "/config"
 }
 
-func runArr(ctx context.Context, s standIn, args []string) error {
+func runArr(ctx context.Context, s standIn, kind arrKind, args []string) error {
 	s.announce()
-	a, err := newArr(s, arrDataDir(args), os.Getenv)
+	a, err := newArr(s, kind, arrDataDir(args), os.Getenv)
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,27 @@ func envOf(pairs ...string) func(string) string {
 	return func(key string) string { return env[key] }
 }
 
+var arrAPIs = map[string]string{"sonarr": "/api/v3", "radarr": "/api/v3", "lidarr": "/api/v1", "prowlarr": "/api/v1"}
+
+// arrPart is the stand-in of that name and its kind, as its image has them.
+func arrPart(t *testing.T, app string) (standIn, arrKind) {
+	t.Helper()
+	kind := arrKind{Name: strings.ToUpper(app[:1]) + app[1:], Version: "1.2.3.4", API: arrAPIs[app], Port: 8989}
+	program := filepath.Join(t.TempDir(), app)
+	if err := writeJSONFile(program+".json", kind, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, args, err := choose([]string{program, "--nobrowser"})
+	if err != nil || s.app != app || s.version != kind.Version || len(args) != 1 {
+		t.Fatalf("%s with %q, %v", s.app, args, err)
+	}
+	return s, kind
+}
+
 func makeArr(t *testing.T, app, dir string, env ...string) *arr {
 	t.Helper()
-	a, err := newArr(part(t, app), dir, envOf(env...))
+	s, kind := arrPart(t, app)
+	a, err := newArr(s, kind, dir, envOf(env...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +62,7 @@ func TestArrKeyPrecedence(t *testing.T) {
 }
 
 func TestArrAuthorization(t *testing.T) {
-	for app, api := range map[string]string{"sonarr": "/api/v3", "radarr": "/api/v3", "prowlarr": "/api/v1"} {
+	for app, api := range arrAPIs {
 		a := makeArr(t, app, t.TempDir(), strings.ToUpper(app)+"__AUTH__APIKEY", "k1")
 		h := a.handler()
 		wantCode(t, get(t, a.standIn, h, "GET", api+"/system/status", ""), 401)
@@ -58,8 +76,10 @@ func TestArrAuthorization(t *testing.T) {
 			t.Errorf("%s: downloadclient: %d %s", app, w.Code, w.Body)
 		}
 	}
-	p := makeArr(t, "prowlarr", t.TempDir(), "PROWLARR__AUTH__APIKEY", "k")
-	wantCode(t, get(t, p.standIn, p.handler(), "GET", "/api/v1/rootfolder", "", "X-Api-Key", "k"), 404)
+	for _, app := range []string{"prowlarr", "lidarr"} {
+		p := makeArr(t, app, t.TempDir(), strings.ToUpper(app)+"__AUTH__APIKEY", "k")
+		wantCode(t, get(t, p.standIn, p.handler(), "GET", "/api/v1/rootfolder", "", "X-Api-Key", "k"), 404)
+	}
 }
 
 func TestArrPingSeesTheDatabase(t *testing.T) {
@@ -151,9 +171,10 @@ func TestArrSettings(t *testing.T) {
 	if a := makeArr(t, "sonarr", dir, "SONARR__AUTH__METHOD", "external", "SONARR__APP__INSTANCENAME", "tv"); a.auth != "forms" || a.instanceName != "Sonarr" {
 		t.Errorf("misspelt: %q %q", a.auth, a.instanceName)
 	}
-	_, err := newArr(part(t, "sonarr"), dir, envOf("SONARR__SERVER__PORT", "http"))
+	s, kind := arrPart(t, "sonarr")
+	_, err := newArr(s, kind, dir, envOf("SONARR__SERVER__PORT", "http"))
 	wantError(t, err, "SONARR__SERVER__PORT")
-	_, err = newArr(part(t, "sonarr"), filepath.Join(dir, "absent"), envOf())
+	_, err = newArr(s, kind, filepath.Join(dir, "absent"), envOf())
 	wantError(t, err, "absent", "not writable")
 	if got := arrDataDir([]string{"--nobrowser", "--data=/x"}); got != "/x" {
 		t.Errorf("data folder %q", got)

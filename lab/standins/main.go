@@ -1,6 +1,7 @@
 // Command nexus-standin plays the servers which cannot be had where only package registries are
 // reachable: it speaks what the platform uses of them and says in its log and in every answer that
-// it is a stand-in. One static binary; argv[0] or the first argument chooses the part.
+// it is a stand-in. One static binary; argv[0] or the first argument chooses the part, and for a *arr server the file
+// beside the program (arr.go).
 //
 // It is for the lab's images alone. The platform itself does not know of it.
 package main
@@ -29,9 +30,6 @@ type standIn struct {
 
 var standIns = []standIn{
 	{"jellyfin", "10.11.11", []string{"jellyfin"}, runJellyfin},
-	{"sonarr", "4.0.19.3001", []string{"sonarr"}, runArr},
-	{"radarr", "6.4.1.10545", []string{"radarr"}, runArr},
-	{"prowlarr", "2.6.1.5509", []string{"prowlarr"}, runArr},
 	{"grafana", "13.2.3", []string{"grafana", "grafana-server", "run.sh"}, runGrafana},
 	{"gluetun", "v3.41.1", []string{"gluetun", "gluetun-entrypoint"}, runGluetun},
 	{"socket-proxy", "1.13.1", []string{"socket-proxy"}, runSocketProxy},
@@ -43,6 +41,9 @@ var errUsage = errors.New("usage: nexus-standin APP [ARGUMENT…], or start it u
 
 // choose finds the part to play and its arguments.
 func choose(argv []string) (standIn, []string, error) {
+	if s, found, err := chooseArr(argv[0]); found {
+		return s, argv[1:], err
+	}
 	for i := range min(2, len(argv)) {
 		name := strings.ToLower(filepath.Base(argv[i]))
 		for _, s := range standIns {

@@ -71,8 +71,6 @@ func TestChoose(t *testing.T) {
 		app  string
 		args int
 	}{
-		{"/app/bin/Sonarr --nobrowser --data=/config", "sonarr", 2},
-		{"nexus-standin radarr --data=/x", "radarr", 1},
 		{"/jellyfin/jellyfin", "jellyfin", 0},
 		{"/gluetun-entrypoint healthcheck", "gluetun", 1},
 		{"/usr/local/bin/nexus-standin /run.sh", "grafana", 0},
@@ -84,7 +82,7 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%q: %s with %q, %v", c.argv, s.app, args, err)
 		}
 	}
-	for _, argv := range []string{"nexus-standin", "nexus-standin plex", "nexus-standin x sonarr"} {
+	for _, argv := range []string{"nexus-standin", "nexus-standin plex", "nexus-standin x grafana", "/app/bin/Sonarr --data=/config"} {
 		if _, _, err := choose(strings.Fields(argv)); err == nil {
 			t.Errorf("%q: no error", argv)
 		}
@@ -92,7 +90,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestServeAnswersAndEnds(t *testing.T) {
-	s := part(t, "sonarr")
+	s := part(t, "jellyfin")
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +112,7 @@ func TestServeAnswersAndEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	response.Body.Close()
-	if response.StatusCode != 404 || response.Header.Get("X-Nexus-Stand-In") != "sonarr" {
+	if response.StatusCode != 404 || response.Header.Get("X-Nexus-Stand-In") != "jellyfin" {
 		t.Errorf("%s, %v", response.Status, response.Header)
 	}
 	cancel()

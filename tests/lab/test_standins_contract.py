@@ -1,4 +1,4 @@
-"""The stand-ins for Sonarr, Radarr and Prowlarr answer as the published API descriptions say.
+"""The stand-ins for the *arr servers answer as the published API descriptions say.
 
 The descriptions lie beside the checkout, in ../shared/openapi; where they are absent, the tests that need them are
 skipped. What the stand-ins do beyond that is tested in Go, in their own folder.
@@ -24,7 +24,9 @@ from typing import Final
 
 import pytest
 
+from components.arr import ARRS, Arr
 from components.images import PINS
+from lab.images.catalogue import kind
 
 pytestmark = pytest.mark.tools
 
@@ -46,16 +48,22 @@ TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 class App:
     """One *arr server and where its description lies."""
 
-    name: str
-    api: str
-    description: str
+    arr: Arr
+
+    @property
+    def name(self) -> str:
+        return self.arr.name
+
+    @property
+    def api(self) -> str:
+        return f"/api/{self.arr.api}"
+
+    @property
+    def description(self) -> str:
+        return f"{self.name}-{self.arr.api}.json"
 
 
-APPS: Final = (
-    App(name="sonarr", api="/api/v3", description="sonarr-v3.json"),
-    App(name="radarr", api="/api/v3", description="radarr-v3.json"),
-    App(name="prowlarr", api="/api/v1", description="prowlarr-v1.json"),
-)
+APPS: Final = tuple(App(arr=one) for one in ARRS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,11 +215,12 @@ def started(binary: Path, app: App, data: Path, key: str = KEY) -> Iterator[Runn
         f"{prefix}__AUTH__METHOD": "External",
     }
     log = data / "stand-in.log"
+    program = data / app.name.capitalize()
+    program.symlink_to(binary)
+    program.with_name(f"{program.name}.json").write_text(kind(app.arr), encoding="utf-8")
     with (
         log.open("wb") as output,
-        subprocess.Popen(
-            [binary, app.name, "--nobrowser", f"--data={data}"], env=environment, stdout=output
-        ) as process,
+        subprocess.Popen([program, "--nobrowser", f"--data={data}"], env=environment, stdout=output) as process,
     ):
         try:
             running = Running(app=app, address=f"http://127.0.0.1:{port}", data=data)
@@ -237,9 +246,9 @@ def running(request: pytest.FixtureRequest, binary: Path, tmp_path: Path) -> Ite
         yield one
 
 
-@pytest.fixture(params=APPS[:2], ids=lambda app: app.name)
+@pytest.fixture(params=[one for one in APPS if one.arr.api == "v3"], ids=lambda app: app.name)
 def library(request: pytest.FixtureRequest, binary: Path, tmp_path: Path) -> Iterator[Running]:
-    """Those that have root folders."""
+    """Those whose root folders are played."""
     with started(binary, request.param, tmp_path) as one:
         yield one
 
@@ -324,7 +333,9 @@ class TestAnswers:
         log = (running.data / "stand-in.log").read_text(encoding="utf-8")
         assert f"STAND-IN for {running.app.name}: not the real server" in log.splitlines()[0]
         kept = [
-            path for path in running.data.rglob("*") if path.is_file() and KEY in path.read_text(encoding="utf-8")
+            path
+            for path in running.data.rglob("*")
+            if path.is_file() and not path.is_symlink() and KEY in path.read_text(encoding="utf-8")
         ]
         assert kept == []
 
