@@ -7,7 +7,9 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -59,6 +61,7 @@ type vpn struct {
 	backoff  time.Duration
 	health   healthState
 	checker  *checker
+	sooner   chan os.Signal // each one is a check that does not wait for its time: for tests, the real one has none
 
 	applying sync.Mutex // one change asked for at a time
 	mu       sync.Mutex
@@ -70,7 +73,7 @@ type vpn struct {
 func newVPN(s standIn, settings gluetunSettings, open func(context.Context) (life, error)) *vpn {
 	times := realTimes()
 	v := &vpn{standIn: s, settings: settings, open: open, times: times, backoff: times.backoff,
-		checker: newChecker(settings), status: statusStopped, changed: make(chan struct{})}
+		checker: newChecker(settings), sooner: make(chan os.Signal, 1), status: statusStopped, changed: make(chan struct{})}
 	v.health.set(errors.New("healthcheck did not run yet"))
 	return v
 }
@@ -205,6 +208,10 @@ func (v *vpn) tunnelUp(here, ctx context.Context) {
 		select {
 		case <-here.Done():
 			return
+		case <-v.sooner:
+			log.Print("gluetun: health: checking sooner than the real one would (SIGUSR1)")
+			err = v.checker.small(here, v.times.smallTries)
+			small.Reset(v.times.smallPeriod)
 		case <-small.C:
 			err = v.checker.small(here, v.times.smallTries)
 			small.Reset(v.times.smallPeriod)
@@ -325,6 +332,7 @@ func runGluetun(ctx context.Context, s standIn, args []string) error {
 		}
 		return startWireGuard(settings, ipv6)
 	})
+	signal.Notify(v.sooner, syscall.SIGUSR1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	servers := make(chan error, 2)

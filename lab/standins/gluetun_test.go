@@ -446,6 +446,26 @@ func TestGluetunLoop(t *testing.T) {
 	}
 }
 
+func TestGluetunChecksSooner(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	v := newVPN(part(t, "gluetun"), gluetunParsed(t, "HEALTH_TARGET_ADDRESSES", strings.TrimPrefix(server.URL, "http://")), nil)
+	v.times.smallPeriod, v.times.smallTries = time.Hour, []time.Duration{time.Second}
+	asked := make(chan struct{}, 1)
+	v.checker.ping = func(context.Context, netip.Addr) error { asked <- struct{}{}; return nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { v.tunnelUp(ctx, ctx); close(ended) }()
+	v.sooner <- syscall.SIGUSR1
+	select {
+	case <-asked:
+	case <-time.After(5 * time.Second):
+		t.Error("it was not checked sooner than after an hour")
+	}
+	cancel()
+	<-ended
+}
+
 func TestGluetunProviders(t *testing.T) {
 	commercial := func(provider string, pairs ...string) (gluetunSettings, error) {
 		return parseGluetun(envOf(append([]string{"VPN_SERVICE_PROVIDER", provider, "VPN_TYPE", "wireguard", "WIREGUARD_PRIVATE_KEY", testKey}, pairs...)...),

@@ -8,16 +8,18 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
+import docker.errors
 import pytest
 from docker.models.containers import Container
 
 from components.downloads import PEER_PORT, WEBUI_PORT
 from components.secrets import ADMIN_USER
+from lab.images.catalogue import LABEL
 from tests.integration.edge import Reply, ask
 from tests.integration.probes import Listener, container_removed, finish, launch, outside, probe
 from tests.integration.stacks import Stack, health_of, not_healthy, succeeded, wait_for
@@ -202,6 +204,12 @@ class Packets:
     count: int
 
 
+CHECK_SOONER: Final = (
+    'for one in /proc/[0-9]*; do read -r name <$one/comm && [ "$name" = gluetun-entrypo ] && '
+    "kill -USR1 ${one#/proc/}; done"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """The downloader, its VPN container, and an outside that knows by what way it is reached."""
@@ -233,6 +241,20 @@ class Place:
     def apps_subnet(self) -> ipaddress.IPv4Network:
         network = self.vpn.attrs["NetworkSettings"]["Networks"][self.stack.physical("apps")]
         return ipaddress.IPv4Network(f"{network['IPAddress']}/{network['IPPrefixLen']}", strict=False)
+
+    def is_back(self) -> bool:
+        """Whether a connection arrives through the tunnel. Else the stand-in for gluetun is told to check it now: the
+        real one waits for a minute.
+
+        By a command inside: a signal from outside would be for the engine as if somebody had stopped the container.
+        """
+        with suppress(docker.errors.APIError):  # one of the two does not run at the moment
+            if self.through():
+                return True
+            vpn = self.vpn
+            if vpn.labels.get(f"{LABEL}.kind") == "stand-in":
+                vpn.exec_run(["sh", "-c", CHECK_SOONER])
+        return False
 
     def interfaces(self) -> list[dict[str, str]]:
         """The VPN container's interfaces with their addresses."""
@@ -463,7 +485,7 @@ def assert_nothing_gets_out(place: Place) -> None:
 def assert_recovers(place: Place) -> None:
     """Waits until the tunnel carries traffic again and both containers say so; nobody lends a hand."""
     began = time.monotonic()
-    wait_for(place.through, RECOVERY, "the tunnel to come back by itself")
+    wait_for(place.is_back, RECOVERY, "the tunnel to come back by itself")
     print(f"the tunnel was back after {time.monotonic() - began:.0f} s")
     pair = [place.vpn, place.stack.container("qbittorrent")]
     wait_for(lambda: not not_healthy(pair), RECOVERY, "the VPN container and the downloader to be healthy")
