@@ -58,6 +58,8 @@ class StackFiles:
         environment["PULUMI_OPTION_CONFIG_FILE"] = str(self.config)
         environment["PULUMI_OPTION_POLICY_PACK"] = str(paths.root / "policies")
         environment.pop("PULUMI_OPTION_POLICY_PACK_CONFIG", None)
+        # Engine and plugins are Go programs that live for seconds: a tenth less CPU time for 100 MB more memory.
+        environment.setdefault("GOGC", "400")
         if self.levels:
             environment["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.levels)
         if self.passphrase:
