@@ -53,29 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def deploy(engine: Engine, *, refresh: bool) -> bool:
-    """Runs the program with the policy pack; True where something had to be changed.
+    """Runs the program with the policy pack; True where the state is another now.
 
-    A preview comes first, so that nothing is touched where the program, a policy or the host says no.
+    A preview comes first, so that nothing is touched where the program, a policy or the host says no. With `refresh`
+    the host is looked at before that, once: within preview and up the engine would do it twice.
     Raises UserError where the engine fails.
     """
     quiet = ("--suppress-permalink=true",)
-    if not refresh:
-        say("pulumi preview: looking for what has to change")
-        watcher = _PreviewLines()
-        status = engine.stream("preview", "--expect-no-changes", *quiet, show=watcher.show)
-        if status == 0 and not watcher.outputs_change:
-            say("pulumi preview: nothing to change")
-            return False
-        if status not in (0, NO_CHANGES_EXPECTED):
-            raise UserError("`pulumi preview` refused, see above; nothing was changed")
-    say("pulumi up" + (": looking at the host again, then changing what differs" if refresh else ""))
-    arguments = ("--refresh",) if refresh else ("--skip-preview",)
-    status = engine.stream("up", "--yes", "--suppress-outputs", *arguments, *quiet)
+    unattended = ("--yes", "--skip-preview", "--suppress-outputs")
+    if refresh:
+        say("pulumi refresh: looking at the host again")
+        _completed("refresh", engine.stream("refresh", *unattended, *quiet))
+    say("pulumi preview: looking for what has to change")
+    watcher = _PreviewLines()
+    status = engine.stream("preview", "--expect-no-changes", *quiet, show=watcher.show)
+    if status == 0 and not watcher.outputs_change:
+        say("pulumi preview: nothing to change")
+        return refresh
+    if status not in (0, NO_CHANGES_EXPECTED):
+        raise UserError("`pulumi preview` refused, see above; nothing was changed")
+    say("pulumi up")
+    _completed("up", engine.stream("up", *unattended, *quiet))
+    return True
+
+
+def _completed(command: str, status: int) -> None:
     if status < 0:
         raise UserError(f"the engine was killed (signal {-status}); {RESUME}")
     if status:
-        raise UserError(f"`pulumi up` failed, see above; {RESUME}")
-    return True
+        raise UserError(f"`pulumi {command}` failed, see above; {RESUME}")
 
 
 class _PreviewLines:

@@ -67,19 +67,24 @@ def test_a_refusing_preview_changes_nothing(engine: Engine, status: int) -> None
     assert [call[0] for call in fake.calls] == ["preview"]
 
 
-def test_a_refresh_previews_within_up(engine: Engine) -> None:
-    fake = told(engine, 0)
+@pytest.mark.parametrize(
+    ("statuses", "commands"), [((0, 0), ["refresh", "preview"]), ((0, 7, 0), ["refresh", "preview", "up"])]
+)
+def test_the_host_is_looked_at_again_before_the_preview_and_once(
+    engine: Engine, statuses: tuple[int, ...], commands: list[str]
+) -> None:
+    fake = told(engine, *statuses)
     assert up.deploy(fake, refresh=True) is True
-    (call,) = fake.calls
-    assert call[0] == "up"
-    assert "--refresh" in call
-    assert "--skip-preview" not in call
+    assert [call[0] for call in fake.calls] == commands
+    assert not [call for call in fake.calls if "--refresh" in call]
 
 
-@pytest.mark.parametrize(("status", "says"), [(1, "`pulumi up` failed"), (-9, r"the engine was killed \(signal 9\)")])
-def test_a_failing_up_says_how_to_go_on(engine: Engine, status: int, says: str) -> None:
-    with pytest.raises(UserError, match=f"{says}.*`make up` goes on from here"):
-        up.deploy(told(engine, 7, status), refresh=False)
+@pytest.mark.parametrize(("status", "says"), [(1, "`pulumi {}` failed"), (-9, r"the engine was killed \(signal 9\)")])
+@pytest.mark.parametrize("command", ["up", "refresh"])
+def test_a_failing_engine_says_how_to_go_on(engine: Engine, command: str, status: int, says: str) -> None:
+    fake = told(engine, *([7, status] if command == "up" else [status]))
+    with pytest.raises(UserError, match=f"{says.format(command)}.*`make up` goes on from here"):
+        up.deploy(fake, refresh=command == "refresh")
 
 
 def box(name: str, **facts: str | None) -> Container:
