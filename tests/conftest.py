@@ -1,12 +1,17 @@
 """What every test runs under."""
 
 import os
+import shutil
+import tempfile
 
 import pytest
 from xdist.remote import Producer
 
 from components import reach
 from tests.integration.lanes import Lanes
+
+SHARED = "NEXUS_TEST_SHARED"
+"""The variable with a directory of this run, where it has several workers."""
 
 # The engine of the tests is the usual one or NEXUS_TEST_ENGINE's, whatever the shell says that they are run from.
 for _name in reach.VARIABLES:
@@ -17,6 +22,13 @@ os.environ.pop("NEXUS_ROOT", None)
 
 # An Output put into an f-string is an error, instead of an error text as the value (sdk/python output.py).
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A directory that the workers of a run share, from before they start."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        folder = os.environ[SHARED] = tempfile.mkdtemp(prefix="nexus-test-")
+        config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +26,17 @@ def python(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern.replace("(?<", "(?P<"))
 
 
+@functools.cache
+def files() -> tuple[Path, ...]:
+    """The files of the checkout."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    text = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(path for name in filter(None, text.split("\0")) if (path := ROOT / name).is_file())
+
+
 def files_of(patterns: list[str]) -> list[Path]:
     found = [python(one.strip("/")) for one in patterns]
-    paths = (path for path in ROOT.rglob("*") if not {".venv", ".git"} & set(path.parts) and path.is_file())
-    return [path for path in paths if any(one.search(path.relative_to(ROOT).as_posix()) for one in found)]
+    return [path for path in files() if any(one.search(path.relative_to(ROOT).as_posix()) for one in found)]
 
 
 def matches(file: str) -> Iterator[tuple[Mapping[str, Any], re.Match[str]]]:
@@ -91,7 +100,7 @@ def test_every_manager_has_files() -> None:
         "requirements.lock",
     }
     modules = files_of(CONFIG["gomod"]["managerFilePatterns"])
-    assert set(modules) == {path for path in ROOT.rglob("go.mod") if ".venv" not in path.parts}
+    assert set(modules) == {path for path in files() if path.name == "go.mod"}
     for manager in CONFIG["customManagers"]:
         assert len(files_of(manager["managerFilePatterns"])) == 1
     used = {"custom.regex", "pip_requirements", "gomod", "github-actions"}

@@ -3,11 +3,13 @@ stranger in a shell; and every script it calls is there, with the options it is 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -308,7 +310,7 @@ def test_every_call_is_one_that_the_script_takes(where: str, words: list[str]) -
         package = (ROOT / "scripts" / rest[0]).is_dir()
         module = importlib.import_module(f"scripts.{rest[0]}.__main__" if package else f"scripts.{rest[0]}")
         assert callable(module.main)
-        shown = help_of(*(word for word in rest[:2] if not word.startswith("-")))
+        shown = help_of(module.main, *(word for word in rest[1:2] if not word.startswith("-")))
         for option in (word for word in rest[1:] if word.startswith("--")):
             assert option.partition("=")[0] in shown, (where, option)
     elif program == "scripts/test":
@@ -317,15 +319,12 @@ def test_every_call_is_one_that_the_script_takes(where: str, words: list[str]) -
         assert rest == []
 
 
-def help_of(name: str, *command: str) -> str:
-    done = subprocess.run(
-        [str(ROOT / ".venv/bin/python"), "-m", f"scripts.{name}", *command, "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout
+def help_of(main: Callable[[Sequence[str]], int], *command: str) -> str:
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    return shown.getvalue()
 
 
 def test_what_runs_without_setup_needs_no_package() -> None:

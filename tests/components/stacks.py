@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
+import pickle
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from components.service import HealthCheck, ImageStore, Service, ServiceArgs, Us
 from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
 from components.storage import Storage
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
+from tests.conftest import SHARED
 
 ROOT: Final = Path(__file__).parent.parent.parent
 SOCKET_GID: Final = 998
@@ -176,8 +180,18 @@ def _socket_gid(settings: Settings, engine: host.Engine) -> int:
 
 @functools.cache
 def built(name: str, *, stack: str = "test", preview: bool = False) -> Recorder:
-    """The stack of `CHOICES` by name. Shared between tests: what it recorded is only read."""
-    return build(CHOICES[name], stack=stack, preview=preview)
+    """The stack of `CHOICES` by name. Shared between the tests of all workers: what it recorded is only read."""
+    folder = os.environ.get(SHARED)
+    if folder is None:
+        return build(CHOICES[name], stack=stack, preview=preview)
+    kept = Path(folder) / f"{name}-{stack}-{preview}"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(build(CHOICES[name], stack=stack, preview=preview)))
+    made = pickle.loads(kept.read_bytes())  # this run's own file, in a directory of mode 0700
+    assert isinstance(made, Recorder)
+    return made
 
 
 def every() -> dict[str, Recorder]:

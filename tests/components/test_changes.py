@@ -70,6 +70,7 @@ def test_every_input_is_looked_at() -> None:
     assert {(kind, key.split(".")[0]) for kind, key in set_by_the_product()} - looked == set()
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("changed", ["", "1"])
 def test_the_program_runs_to_its_end(monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     """So that the engine is not the first to see a mistake in it."""

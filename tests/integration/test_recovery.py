@@ -213,7 +213,7 @@ def jellyfin_identity(stack: Stack) -> tuple[str, str]:
 def destroyed(stack: Stack, other: Stack) -> Destroyed:
     """Media and app data in the second stack, which is then destroyed."""
     other.write()
-    other.up()
+    wait_for(lambda: not not_healthy(other.containers()), STOP_LIMIT, "the second stack to be healthy by itself")
     assert sh(other.container("radarr"), f"echo kept >{MARKER}") == (0, "")
     identity = jellyfin_identity(other)
     before = fingerprint(stack)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.integration.stacks import ROOT
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.mark.parametrize(("ci", "status", "outcome"), [("", 0, "SKIPPED"), ("true", 1, "ERROR")])
 def test_a_missing_engine_is_named_and_skips_or_fails_in_ci(

@@ -115,6 +115,7 @@ def test_a_sign_of_life_shows_what_is_new_and_nothing_old(tmp_path: Path, monkey
     assert [line for line in said[3:] if line] == [" (compiling)"]
 
 
+@pytest.mark.tools
 def test_every_docker_command_goes_to_the_engine_that_was_named(tmp_path: Path) -> None:
     log, program = tmp_path / "log", tmp_path / "bin" / "docker"
     program.parent.mkdir()

@@ -12,6 +12,8 @@ import yaml
 
 from scripts.paths import ROOT
 
+pytestmark = pytest.mark.tools
+
 # Put together here, so that this file holds none of them.
 AWS: Final = "AKIA" + "Q3EGZ7XNLD5T4KWV"
 GITHUB: Final = "ghp_" + "a8Kd03mfP2xTz7QwLr5VbN1cYh6UjE9sG4oI"
