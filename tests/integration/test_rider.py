@@ -26,8 +26,10 @@ makes it anew, and may wait 15 s before that. The downloader then looks for 15 s
 starts."""
 NOTICED: Final = 60.0
 """Seconds until the downloader has ended in a namespace without its VPN container."""
+GUARD_LOOKS: Final = 15.0
+"""Seconds between two looks of the guard (config/qbittorrent/guard.sh)."""
 GUARDED: Final = 60.0
-"""Seconds until the guard, which looks each 15 s, has started it."""
+"""Seconds until the guard has started it."""
 
 BOUND: Final = """
 import json, socket, struct
@@ -204,7 +206,7 @@ def test_a_downloader_that_somebody_stopped_stays_so(place: Place) -> None:
     rider = rider_of(place)
     rider.stop()
     try:
-        time.sleep(GUARDED)
+        time.sleep(2 * GUARD_LOOKS + 5)
         assert health_of(rider) == "exited"
     finally:
         rider.start()
