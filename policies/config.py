@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import yaml
 from pulumi_policy import EnforcementLevel
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.strictyaml import Loader, complaint
+from policies.rules.exemptions import Exempt
 from policies.rules.networks import ANSWERS, CONNECTS, TABLE
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
@@ -26,7 +27,7 @@ MATRIX: Final = Path(__file__).with_name("matrix.yaml")
 """Who is on which network, as the program declares it."""
 
 LONGEST: Final = timedelta(days=400)
-"""How far ahead the review of an exception may be: somebody looks at each at least once a year."""
+"""How far ahead the review of an exemption may be: somebody looks at each at least once a year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,30 +64,22 @@ class _Section(BaseModel):
     )
 
 
-class ExceptionLine(_Section):
-    """One exception, as in the file; see policies/rules/exceptions.py."""
+class ExemptionLine(Exempt):
+    """One line of exemptions, as in the file; see policies/rules/exemptions.py."""
 
     rule: str = Field(description="Name of the rule.")
-    resource: Annotated[str, Field(min_length=1, description="Logical name of the resource.")]
-    only: str = Field("", alias="property", description="Only for this property and what is below it.")
-    image: str = Field("", description="Only where the container runs this repository.")
     value: str | tuple[str, ...] = Field(
         "",
         description="Only for this value, or these, where the rule tells values apart: a capability, a host path. In "
         "one, * is any text.",
     )
-    reason: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=10), Field(description="Why it is let pass.")
-    ]
-    until: Annotated[
-        date, Field(strict=True, description="The day by which it is reviewed again, such as 2027-06-30.")
-    ]
 
     @property
     def entries(self) -> list[Value]:
         """As the rule's configuration has it: one for each value."""
-        fields: dict[str, Value] = {"resource": self.resource, "reason": self.reason, "until": self.until.isoformat()}
-        fields |= {key: value for key, value in (("property", self.only), ("image", self.image)) if value}
+        fields: dict[str, Value] = self.model_dump(
+            mode="json", by_alias=True, exclude={"rule", "value"}, exclude_defaults=True
+        )
         values = (self.value,) if isinstance(self.value, str) else self.value
         return [fields | ({"value": value} if value else {}) for value in values]
 
@@ -101,7 +94,7 @@ class File(_Section):
     advisory: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Rules that only warn, by stack; for stacks of development alone."
     )
-    exceptions: tuple[ExceptionLine, ...] = Field(
+    exemptions: tuple[ExemptionLine, ...] = Field(
         (), description="What a rule lets pass, why, and by when that is reviewed again."
     )
     settings: Mapping[str, Mapping[str, object]] = Field(
@@ -113,7 +106,7 @@ def read(path: Path = FILE) -> File:
     """The file, checked by itself. Raises ConfigError."""
     try:
         tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
-        if isinstance(tree, dict):  # a key with nothing behind it, as when the last exception is taken out
+        if isinstance(tree, dict):  # a key with nothing behind it, as when the last exemption is taken out
             tree = {key: value for key, value in tree.items() if value is not None}
         return File.model_validate(tree)
     except ValidationError as error:
@@ -166,17 +159,17 @@ def _called(path: Path) -> str:
 
 
 def late(file: File, today: date) -> Iterator[str]:
-    """A line for each exception whose review is past, or too far ahead, on the day `today`.
+    """A line for each exemption whose review is past, or too far ahead, on the day `today`.
 
     Not in `configure`: neither a day that comes nor a clock that is wrong may stop a deployment.
     """
     latest = today + LONGEST
-    for index, line in enumerate(file.exceptions):
-        where = f"{_called(FILE)}: exceptions.{index} ({line.rule}, {line.resource})"
+    for index, line in enumerate(file.exemptions):
+        where = f"{_called(FILE)}: exemptions.{index} ({line.rule}, {line.resource})"
         if line.until < today:
             yield f"{where}: review was due by {line.until}; look at it again, give it a new day or take it out"
         elif line.until > latest:
-            yield f"{where}: until must be {latest} or before: an exception is reviewed once a year"
+            yield f"{where}: until must be {latest} or before: an exemption is reviewed once a year"
 
 
 def is_development(stack: str) -> bool:
@@ -212,7 +205,7 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
                     problems.append(f"settings.{name}.{key}: {complaint}")
                 result[name][key] = value  # type: ignore[assignment] # any YAML value; the engine checks the schema
     images: dict[str, list[Value]] = {}
-    for line in file.exceptions:
+    for line in file.exemptions:
         if line.image and line.image not in (given := images.setdefault(line.resource, [])):
             given.append(line.image)
     for rule in rules:
@@ -223,14 +216,14 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
         if REVIEWS in rule.settings:
             result[rule.name][REVIEWS] = [
                 {"rule": line.rule, "resource": line.resource, "until": line.until.isoformat()}
-                for line in file.exceptions
+                for line in file.exemptions
             ]
     lines: dict[str, list[Value]] = {}
-    for index, line in enumerate(file.exceptions):
-        if known(line.rule, f"exceptions.{index}.rule"):
+    for index, line in enumerate(file.exemptions):
+        if known(line.rule, f"exemptions.{index}.rule"):
             lines.setdefault(line.rule, []).extend(line.entries)
     for name, entries in lines.items():
-        result[name]["exceptions"] = entries
+        result[name]["exemptions"] = entries
     for one, names in file.advisory.items():
         if not in_development(one, {DEVELOPMENT: list(file.development_stacks)}):
             problems.append(f"advisory.{one}: not one of {DEVELOPMENT}; elsewhere every rule refuses")

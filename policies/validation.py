@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pulumi_policy import EnforcementLevel
 
 from policies.config import PackConfig
-from policies.rules.exceptions import PolicyException, exceptions
+from policies.rules.exemptions import Exemption, exemptions
 from policies.rules.rule import Result, Rule, Stack
 
 
@@ -25,8 +25,8 @@ class Report:
     warnings: tuple[Result, ...]
     """Violations of rules that only warn on this stack."""
     exempted: tuple[Result, ...]
-    unused: tuple[tuple[str, PolicyException], ...]
-    """Exceptions of the configuration that exempt nothing here, with their rules' names."""
+    unused: tuple[tuple[str, Exemption], ...]
+    """Exemptions of the configuration that exempt nothing here, with their rules' names."""
 
 
 def validate(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
@@ -35,7 +35,7 @@ def validate(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
     violations: list[Result] = []
     warnings: list[Result] = []
     exempted: list[Result] = []
-    unused: list[tuple[str, PolicyException]] = []
+    unused: list[tuple[str, Exemption]] = []
     for rule in rules:
         given = config.rules.get(rule.name, {})
         results = tuple(rule.results(stack, given))
@@ -43,8 +43,8 @@ def validate(stack: Stack, rules: Sequence[Rule], config: PackConfig) -> Report:
         refuses = config.level(rule) is not EnforcementLevel.ADVISORY
         (violations if refuses else warnings).extend(refused)
         exempted += [result for result in results if not result.refused]
-        used = {result.exception for result in results}
-        unused += [(rule.name, one) for one in exceptions(given) if one not in used]
+        used = {result.exemption for result in results}
+        unused += [(rule.name, one) for one in exemptions(given) if one not in used]
     return Report(
         rules=len(rules),
         resources=len(stack.resources),

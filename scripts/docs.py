@@ -164,8 +164,8 @@ def settings_page() -> str:
         "The policy pack's own configuration, the same for all stacks and reviewed like code. What single rules can "
         "be set to is in [policies.md](policies.md).",
         _fields(pack.File),
-        "### exceptions, each",
-        _fields(pack.ExceptionLine),
+        "### exemptions, each",
+        _fields(pack.ExemptionLine),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -4,9 +4,9 @@ Checked is what the program declares with the settings of the stack file (script
 --state, what the engine wrote as JSON; a secret there is a mask or ciphertext, and stays so. The name of the stack,
 which decides on the rules for development, is then that in the file.
 
-An exception whose review is overdue is a failure here and a warning of `up`. One that this stack does not need is
+An exemption whose review is overdue is a failure here and a warning of `up`. One that this stack does not need is
 listed, and is no failure: another stack may need it. One that no choice of settings needs fails a test
-(tests/policies/test_exceptions.py).
+(tests/policies/test_exemptions.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 
 from policies import config as pack
 from policies.rules import RULES
-from policies.rules.exceptions import PolicyException
+from policies.rules.exemptions import Exemption
 from policies.rules.props import UNKNOWN, Value, plain, show
 from policies.rules.rule import Resource, Result, Rule, Stack
 from policies.validation import Report, validate
@@ -31,7 +31,7 @@ from scripts.paths import find
 from scripts.wire import MASK, masked
 
 SOON: Final = 30
-"""Days before the review of an exception from which on it is pointed out."""
+"""Days before the review of an exemption from which on it is pointed out."""
 
 # Nothing is left of the resource after these operations (pkg/resource/deploy/step.go).
 _GONE: Final = frozenset({"delete", "delete-replaced", "discard-replaced", "read-discard", "remove-pending-replace"})
@@ -150,13 +150,13 @@ def describe(report: Report, late: Sequence[str], today: date) -> str:
     parts = [
         _problems("violations", report.violations),
         _problems("warnings: rules that do not refuse on this stack", report.warnings),
-        _exceptions(
-            "exceptions in use", ((one.rule, one.exception, one) for one in report.exempted if one.exception), today
+        _exemptions(
+            "exemptions in use", ((one.rule, one.exemption, one) for one in report.exempted if one.exemption), today
         ),
-        _exceptions(
-            "exceptions that this stack does not need", ((rule, one, None) for rule, one in report.unused), today
+        _exemptions(
+            "exemptions that this stack does not need", ((rule, one, None) for rule, one in report.unused), today
         ),
-        "\n".join(["exceptions to review:", *(f"  {line}" for line in late)]) if late else "",
+        "\n".join(["exemptions to review:", *(f"  {line}" for line in late)]) if late else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -178,8 +178,8 @@ def _kind(result: Result) -> str:
     return f"{result.resource.kind} " if result.resource else ""
 
 
-def _exceptions(title: str, found: Iterable[tuple[str, PolicyException, Result | None]], today: date) -> str:
-    rows: dict[tuple[str, PolicyException], list[str]] = {}
+def _exemptions(title: str, found: Iterable[tuple[str, Exemption, Result | None]], today: date) -> str:
+    rows: dict[tuple[str, Exemption], list[str]] = {}
     for rule, one, result in found:
         places = rows.setdefault((rule, one), [])
         if result is not None and (place := show(result.finding.path)) not in places:
@@ -193,13 +193,13 @@ def _exceptions(title: str, found: Iterable[tuple[str, PolicyException, Result |
     return f"{title}:\n{table(cells)}"
 
 
-def _place(one: PolicyException, places: Sequence[str]) -> str:
+def _place(one: Exemption, places: Sequence[str]) -> str:
     """Where it was used, else where it would be, and for which value."""
     place = ", ".join(places) or one.only or "-"
     return f"{place}: {one.value}" if one.value else place
 
 
-def _until(one: PolicyException, today: date) -> str:
+def _until(one: Exemption, today: date) -> str:
     left = (one.until - today).days
     soon = "overdue" if left < 0 else f"{left} days left" if left <= SOON else ""
     return f"review by {one.until}" + (f" ({soon})" if soon else "")
@@ -210,7 +210,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def check(target: Stack, left_out: int, today: date) -> int:
-    """Checks `target` and prints the report; 1 where a rule refuses or an exception has to be reviewed. `left_out`
+    """Checks `target` and prints the report; 1 where a rule refuses or an exemption has to be reviewed. `left_out`
     resources of the stack are not in it.
 
     Raises UserError for a mistake in the pack's configuration.
@@ -232,11 +232,11 @@ def check(target: Stack, left_out: int, today: date) -> int:
             f"{_counted(left_out, 'unchanged resource')} not in this preview, so {len(RULES) - len(rules)} rules "
             "about the whole stack were not run; `pulumi preview --json --show-sames` has every resource"
         )
-    used = {(one.rule, one.exception) for one in report.exempted}
+    used = {(one.rule, one.exemption) for one in report.exempted}
     print(
         f"policy: stack {target.name}: {_counted(report.rules, 'rule')} run, "
         f"{_counted(report.resources, 'resource')} checked: {_counted(len(report.violations), 'violation')}, "
-        f"{_counted(len(report.warnings), 'warning')}, {_counted(len(used), 'exception')} in use; {elapsed():.1f} s"
+        f"{_counted(len(report.warnings), 'warning')}, {_counted(len(used), 'exemption')} in use; {elapsed():.1f} s"
     )
     return 1 if report.violations or late else 0
 

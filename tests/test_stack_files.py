@@ -16,6 +16,7 @@ from scripts.console import UserError
 from scripts.paths import ROOT
 
 FILES: Final = sorted(ROOT.glob("Pulumi.*.yaml"))
+SHAPES: Final = (literals.has_private_key, literals.has_token, literals.has_password)
 SECRETS: Final = {f"{PROJECT}:{one.key}" for one in SECRET_KEYS}
 
 
@@ -47,10 +48,9 @@ def leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
 
 def looks_secret(name: str, text: str) -> bool:
     """Whether a plain setting of that name holds what a rule would take for a secret."""
-    shapes = (literals.has_private_key, literals.has_token, literals.has_url_credentials)
-    if literals.named_secret(name, text) or any(shape(text) for shape in shapes):
+    if literals.named_secret(name, text) or any(shape(text) for shape in SHAPES):
         return True
-    return literals.has_random(text) and not literals.innocent_name(name)
+    return literals.is_random(text) and "public" not in literals.words(name)
 
 
 def problems(file: Path) -> list[str]:

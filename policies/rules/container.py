@@ -36,7 +36,7 @@ class Check:
     """One property of a container, written with dots: `ok` says whether its value is good, also where it is absent.
 
     With `each`, `ok` is asked for each member of the list or object there; `at` is the part of the member that a
-    finding names. `value` is what an exception may be narrowed to.
+    finding names. `value` is what an exemption may be narrowed to.
     """
 
     property: str
@@ -268,7 +268,7 @@ RULES: Final = (
     _rule(
         "no-added-capability",
         Severity.HIGH,
-        "Every container drops ALL capabilities and adds none back that no exception names.",
+        "Every container drops ALL capabilities and adds none back that no exemption names.",
         Check(
             "capabilities.drops",
             lambda value, _props, _config: "ALL" in items(value),
@@ -279,7 +279,7 @@ RULES: Final = (
             "capabilities.adds",
             lambda *_: False,
             "adds a capability of the host's root",
-            "Do without it, or make it an exception in policies/config.yaml",
+            "Do without it, or make it an exemption in policies/config.yaml",
             each=True,
             value=_capability,
             shapes=SERVICE,

@@ -232,7 +232,7 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
         if (one.type, one.name) in seen:
             yield Finding(
                 path=(),
-                problem="is a second resource of its type and name: it has every exception of the other",
+                problem="is a second resource of its type and name: it has every exemption of the other",
                 advice="Give it a name of its own",
                 resource=one,
             )
@@ -249,7 +249,7 @@ def _one_name(stack: Stack, _config: Config) -> Iterator[Finding]:
             if isinstance(name, str) and name != service.name and not _ends_so(name, service.name, path):
                 yield Finding(
                     path=path,
-                    problem="is not the service's own name, by which routes, targets and exceptions find it",
+                    problem="is not the service's own name, by which routes, targets and exemptions find it",
                     advice=f"Let it be {service.name}, or end so behind a dash where it is no alias",
                     resource=service.resource,
                 )
@@ -280,7 +280,7 @@ RULES: Final = (
         name="one-name-each",
         description=(
             "No two resources of a type share a logical name, and a service answers to its own name alone: as host "
-            "name, network alias and container name. Exceptions, routes and scrape targets are all matched by name."
+            "name, network alias and container name. Exemptions, routes and scrape targets are all matched by name."
         ),
         remediation="Give each resource and each service a name of its own, and take the other's name out.",
         severity=Severity.HIGH,

@@ -222,7 +222,7 @@ RULES: Final = (
         ),
         remediation=(
             "Set `nexus:vpn` of the stack to `wireguard` or `openvpn` with a provider. A server of your own "
-            "elsewhere in a private network is an exception with a reason."
+            "elsewhere in a private network is an exemption with a reason."
         ),
         severity=Severity.CRITICAL,
         validate=_outside_development(_embedded),

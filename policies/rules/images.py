@@ -81,7 +81,7 @@ def _registry(reference: Reference, resource: Resource, config: Config) -> Itera
 
 
 def _exempt(stack: Stack, config: Config) -> Iterator[Finding]:
-    """Containers with an exception for one image that run another.
+    """Containers with an exemption for one image that run another.
 
     An image's id names no repository, so a rule of one resource cannot tell; what the property is made from does.
     """
@@ -99,8 +99,8 @@ def _exempt(stack: Stack, config: Config) -> Iterator[Finding]:
         if not right and not unknown:
             yield Finding(
                 path=("image",),
-                problem="is not the image that its exceptions in policies/config.yaml are for, or cannot be told",
-                advice="Take the image by a RemoteImage of that repository, or write exceptions for this one",
+                problem="is not the image that its exemptions in policies/config.yaml are for, or cannot be told",
+                advice="Take the image by a RemoteImage of that repository, or write exemptions for this one",
                 resource=one,
             )
 
@@ -148,9 +148,9 @@ RULES: Final = (
         benchmarks=("CIS 4.2", "CIS 4.4", "OWASP 9", "OWASP 13"),
     ),
     Rule(
-        name="image-of-an-exception",
-        description="A container with exceptions for one image runs that image: only that was looked at.",
-        remediation="Run the image that the exception names, or have an exception for this one reviewed.",
+        name="image-of-an-exemption",
+        description="A container with exemptions for one image runs that image: only that was looked at.",
+        remediation="Run the image that the exemption names, or have an exemption for this one reviewed.",
         severity=Severity.HIGH,
         validate_stack=_exempt,
         settings={
@@ -158,7 +158,7 @@ RULES: Final = (
                 "type": "object",
                 "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 "default": {},
-                "description": "Of each container the repositories that its exceptions name: from those of the file.",
+                "description": "Of each container the repositories that its exemptions name: from those of the file.",
             }
         },
     ),

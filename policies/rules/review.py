@@ -1,7 +1,7 @@
-"""Family `review`: somebody looks at each exception of policies/config.yaml again.
+"""Family `review`: somebody looks at each exemption of policies/config.yaml again.
 
 It warns and never refuses: a date that passes must not stop an `up`, in an emergency least of all. `make policy`, and
-so CI, fails for the same (policies/config.py, `late`). Not seen from here: exceptions for resources that are not in
+so CI, fails for the same (policies/config.py, `late`). Not seen from here: exemptions for resources that are not in
 the stack, and a clock that is wrong.
 """
 
@@ -24,9 +24,9 @@ def _overdue(stack: Stack, config: Config) -> Iterator[Finding]:
         if resource is not None and _day(until) < today:
             yield Finding(
                 resource=resource,
-                path=("exceptions", index),
+                path=("exemptions", index),
                 note=str(entry.get("rule")),
-                problem=f"is an exception whose review was due by {until}",
+                problem=f"is an exemption whose review was due by {until}",
                 advice="Look at that line of policies/config.yaml again, give it a new day or take it out",
             )
 
@@ -40,8 +40,8 @@ def _day(text: str) -> date:
 
 RULES: Final = (
     Rule(
-        name="exception-review",
-        description="Every exception for a resource of this stack has been looked at by its day. It warns only.",
+        name="exemption-review",
+        description="Every exemption for a resource of this stack has been looked at by its day. It warns only.",
         remediation="Review the line in policies/config.yaml, then give it a new day or take it out.",
         severity=Severity.LOW,
         level=EnforcementLevel.ADVISORY,
@@ -51,7 +51,7 @@ RULES: Final = (
                 "type": "array",
                 "items": {"type": "object"},
                 "default": [],
-                "description": "Rule, resource and day of each exception, as in policies/config.yaml.",
+                "description": "Rule, resource and day of each exemption, as in policies/config.yaml.",
             }
         },
     ),

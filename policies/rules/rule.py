@@ -1,6 +1,6 @@
 """What a rule is: its metadata, its check, and how it becomes one of the engine's policies.
 
-A rule checks plain data (`props`) and yields findings; what is an exception to it is decided here, the same way for
+A rule checks plain data (`props`) and yields findings; what is an exemption to it is decided here, the same way for
 every rule. What one rule forbids does not belong here.
 """
 
@@ -23,8 +23,8 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from policies.rules import exceptions
-from policies.rules.exceptions import PolicyException
+from policies.rules import exemptions
+from policies.rules.exemptions import Exemption
 from policies.rules.props import Path, Value, plain, show
 
 DOCKER: Final = ("docker:",)
@@ -35,10 +35,10 @@ DEVELOPMENT: Final = "development-stacks"
 stacks, where `*` stands for any characters."""
 
 EXEMPT: Final = "exempt"
-"""The setting of the rule that looks after exceptions for one image: those of policies/config.yaml."""
+"""The setting of the rule that looks after exemptions for one image: those of policies/config.yaml."""
 
 REVIEWS: Final = "reviews"
-"""The setting of the rule that looks after the days of exceptions: those of policies/config.yaml."""
+"""The setting of the rule that looks after the days of exemptions: those of policies/config.yaml."""
 
 T = TypeVar("T")
 
@@ -105,8 +105,8 @@ class Stack(_Once):
 class Finding:
     """One violation: where, what is wrong and what to do. No text may hold a value of the resource.
 
-    `value` is never printed: it is what an exception may be narrowed to, such as a capability.
-    `exemptible` is False for what no exception may let pass. `resource` is for stack rules: the one to name.
+    `value` is never printed: it is what an exemption may be narrowed to, such as a capability.
+    `exemptible` is False for what no exemption may let pass. `resource` is for stack rules: the one to name.
     """
 
     path: Path
@@ -120,17 +120,17 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A finding of a rule, and the exception that speaks about it, if any."""
+    """A finding of a rule, and the exemption that speaks about it, if any."""
 
     rule: str
     resource: Resource | None
     finding: Finding
-    exception: PolicyException | None
+    exemption: Exemption | None
 
     @property
     def refused(self) -> bool:
         """Whether it is a violation."""
-        return self.exception is None or not self.finding.exemptible
+        return self.exemption is None or not self.finding.exemptible
 
     @property
     def message(self) -> str:
@@ -139,7 +139,7 @@ class Result:
         place = show(finding.path) + (f" ({finding.note})" if finding.note else "")
         where = [f"{self.resource.name}:"] if self.resource and self.resource.name else []
         text = " ".join([*where, *([place] if place else []), f"{finding.problem}. {finding.advice}"])
-        return text if self.exception is None else f"{text}. No exception may allow this"
+        return text if self.exemption is None else f"{text}. No exemption may allow this"
 
 
 ResourceValidation = Callable[[Resource, Config], Iterable[Finding]]
@@ -175,7 +175,7 @@ class Rule:
     @property
     def schema(self) -> PolicyConfigSchema:
         """The schema of the rule's whole configuration."""
-        return PolicyConfigSchema(properties={**self.settings, "exceptions": exceptions.SCHEMA})
+        return PolicyConfigSchema(properties={**self.settings, "exemptions": exemptions.SCHEMA})
 
     def results(self, stack: Stack, config: Config) -> Iterator[Result]:
         """What the rule says of a whole stack, the exempt included, each place once."""
@@ -183,9 +183,9 @@ class Rule:
         if self.validate is not None:
             for resource in stack.resources:
                 if resource.type.startswith(self.types):
-                    yield from self._with_exceptions(self.validate(resource, whole), resource, config)
+                    yield from self._with_exemptions(self.validate(resource, whole), resource, config)
         if self.validate_stack is not None:
-            yield from self._with_exceptions(self.validate_stack(stack, whole), None, config)
+            yield from self._with_exemptions(self.validate_stack(stack, whole), None, config)
 
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
@@ -230,7 +230,7 @@ class Rule:
         defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
         return {**defaults, **config}
 
-    def _with_exceptions(
+    def _with_exemptions(
         self, findings: Iterable[Finding], resource: Resource | None, config: Config
     ) -> Iterator[Result]:
         told: set[tuple[str, Path]] = set()
@@ -244,14 +244,12 @@ class Rule:
                 rule=self.name,
                 resource=about,
                 finding=finding,
-                exception=_longest(exceptions.exceptions(config), about, finding),
+                exemption=_longest(exemptions.exemptions(config), about, finding),
             )
 
 
-def _longest(
-    allowed: Sequence[PolicyException], resource: Resource | None, finding: Finding
-) -> PolicyException | None:
-    """The exception about this place whose review is the last to come."""
+def _longest(allowed: Sequence[Exemption], resource: Resource | None, finding: Finding) -> Exemption | None:
+    """The exemption about this place whose review is the last to come."""
     if resource is None:
         return None
     found = [one for one in allowed if one.covers(resource.name, resource.props, finding.path, finding.value)]

@@ -2,7 +2,7 @@
 container engine's API, of which the proxy lets little pass.
 
 Whoever can write to an engine's socket is root on the host; a socket that is mounted read-only still takes every
-request. A bind of a host's path is refused unless an exception names service and path; the owner's data tree is where
+request. A bind of a host's path is refused unless an exemption names service and path; the owner's data tree is where
 `data` says. A proxy is a container with such a bind, or whose image is called one: each word of its command is on the
 list in the settings here. That a proxy's network has one other member is the network table's to say. Not seen from
 here: a symbolic link of the host's own making, and what a program does with an address that it is told at run time.
@@ -91,7 +91,7 @@ def _paths(resource: Resource, config: Config) -> Iterator[Finding]:
         yield Finding(
             path=path,
             problem="is a path of the host that no line names for this service",
-            advice="Use a volume; a path that is only read is an exception in policies/config.yaml",
+            advice="Use a volume; a path that is only read is an exemption in policies/config.yaml",
             value=source,
             exemptible=read_only in (True, UNKNOWN) and posixpath.normpath(source) == source,
         )
@@ -106,7 +106,7 @@ _PROBLEM: Final = "is the address of a container engine's API"
 
 
 def _addresses(resource: Resource, _config: Config) -> Iterator[Finding]:
-    advice = "Take it out; the one consumer of a socket proxy is named by an exception"
+    advice = "Take it out; the one consumer of a socket proxy is named by an exemption"
     if resource.type.startswith("pulumi:providers:"):
         host = resource.props.get("host")
         if host not in (None, "", UNKNOWN) and not re.match(r"(?:unix|ssh)://", str(host)):
@@ -214,11 +214,11 @@ RULES: Final = (
         name="no-engine-socket",
         description=(
             "No container reaches a container engine's socket, nor a directory that holds one: "
-            "who can write to it is root on the host. A socket proxy has it by a named exception, read-only."
+            "who can write to it is root on the host. A socket proxy has it by a named exemption, read-only."
         ),
         remediation=(
             "Remove the bind. What needs the engine's API asks a socket proxy that lets only the needed calls pass. "
-            "The proxy binds the socket file itself, read-only, and has an exception in policies/config.yaml with a "
+            "The proxy binds the socket file itself, read-only, and has an exemption in policies/config.yaml with a "
             "reason and a day of review."
         ),
         severity=Severity.CRITICAL,
@@ -228,7 +228,7 @@ RULES: Final = (
     Rule(
         name="no-host-path",
         description=(
-            "No container sees a path of the host but the owner's data tree and what an exception names for it, "
+            "No container sees a path of the host but the owner's data tree and what an exemption names for it, "
             "read-only."
         ),
         remediation="Use a volume, or a directory that is there for the app's data, such as /srv/media.",
@@ -244,7 +244,7 @@ RULES: Final = (
             "SSH: who reaches an engine's port is root on its host. A socket proxy's one consumer is named."
         ),
         remediation=(
-            "Remove the variable or argument. For the consumer of a socket proxy, add an exception to "
+            "Remove the variable or argument. For the consumer of a socket proxy, add an exemption to "
             "policies/config.yaml with a reason and a day of review."
         ),
         severity=Severity.CRITICAL,
@@ -256,7 +256,7 @@ RULES: Final = (
         name="read-only-socket-proxy",
         description=(
             "A socket proxy lets the calls pass that a line names for it, by GET or HEAD: with POST it is the socket "
-            "itself. An exception with the value `start` lets it start one container, named in full."
+            "itself. An exemption with the value `start` lets it start one container, named in full."
         ),
         remediation=(
             "Allow GET and HEAD of the paths that the consumer needs, each written out, and have the line reviewed. "

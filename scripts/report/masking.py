@@ -138,8 +138,8 @@ def _list(value: list[Json], name: str) -> Json:
         if flag and isinstance(member, str) and not (member.startswith("-") and _FLAG.fullmatch(member)):
             shown[at] = MASK if literals.named_secret(flag["name"], member) else shown[at]
     words = " ".join(_BLANK if one == MASK else one for one in shown if isinstance(one, str))
-    # A tool's password may stand some words after the tool: mysql, -u, root, -p…
-    return [shown[0], *(MASK for _ in shown[1:])] if len(shown) > 1 and literals.tool_password(words) else shown
+    # A password may stand some words after the program: curl, -u, admin:…
+    return [shown[0], *(MASK for _ in shown[1:])] if len(shown) > 1 and literals.has_password(words) else shown
 
 
 def _lines(text: str) -> str:
@@ -158,7 +158,7 @@ def _lines(text: str) -> str:
         elif opens and literals.named_secret(opens["name"], "written"):
             shown.append(line)
             below = depth
-        elif _secret(line) or _directive(line):
+        elif _secret(line):
             shown.append(_line(line))
             below = depth
         else:
@@ -172,26 +172,15 @@ def _line(text: str) -> str:
     found = _SET.fullmatch(text)
     if found and literals.named_secret(found["name"], found["value"]) and not literals.looks_secret(found["name"]):
         return found["start"] + MASK
-    words = [MASK if literals.has_url_credentials(word) else word for word in text.split(" ")]
+    words = [MASK if literals.has_password(word) else word for word in text.split(" ")]
     rest = " ".join(words)
-    return MASK if len(words) == 1 or _secret(rest.replace(MASK, _BLANK)) or _directive(text) else rest
+    return MASK if len(words) == 1 or _secret(rest.replace(MASK, _BLANK)) else rest
 
 
 def _secret(text: str) -> bool:
-    return (
-        literals.looks_secret(text)
-        or literals.has_fast_hash(text)
-        or literals.tool_password(text)
-        or any(literals.named_secret(name, value) for name, value in _named(text))
-    )
+    return literals.looks_secret(text) or bool(_named(text))
 
 
 def _named(text: str) -> list[tuple[str, str]]:
     """What the text sets to names of secrets."""
-    found = (pair for layer in literals.layers(text) for pair in literals.assignments(layer))
-    return [(name, value) for name, value in found if value != MASK and literals.named_secret(name, value)]
-
-
-def _directive(line: str) -> bool:
-    """`requirepass …`, as some files of configuration have it, also where it is commented out."""
-    return any(literals.named_secret(name, value) for name, value in literals.directive(line, apart=True))
+    return [pair for pair in literals.assignments(text) if pair[1] != MASK and literals.named_secret(*pair)]

@@ -14,7 +14,7 @@ from tests.integration.stacks import Stack, service_of, wait_for
 
 pytestmark = pytest.mark.integration
 
-# Written out here and not taken from the program: each line is an exception that a person agreed to.
+# Written out here and not taken from the program: each line is an exemption that a person agreed to.
 CAPABILITIES: Final[Mapping[str, frozenset[str]]] = {
     "vpn": frozenset({"CHOWN", "DAC_OVERRIDE", "NET_ADMIN", "NET_RAW"}),
     "vpn-peer": frozenset({"NET_ADMIN", "NET_RAW"}),

@@ -16,14 +16,14 @@ from pulumi_policy import EnforcementLevel, Severity
 from policies import config
 from policies.config import DEVELOPMENT, ConfigError, configure, matrix, read
 from policies.rules import RULES
-from policies.rules.exceptions import exceptions
+from policies.rules.exemptions import exemptions
 from policies.rules.rule import Config, Finding, Resource, Rule
 
 PACK: Final = Path(config.__file__).parent
 TODAY: Final = date(2026, 3, 1)
 GOOD: Final = "development-stacks: [dev, test]\n"
 LINE: Final = """\
-exceptions:
+exemptions:
   - {rule: %s, resource: web, reason: "the paint shop is closed", until: %s}
 """
 
@@ -75,16 +75,16 @@ class TestGood:
         found = given(tmp_path, text)
         entry = {"resource": "web", "reason": "the paint shop is closed", "until": "2026-09-01"}
         assert found.rules == {
-            "no-red-paint": {"coats": 3, "exceptions": [entry]},
+            "no-red-paint": {"coats": 3, "exemptions": [entry]},
             "no-rusty-nails": {DEVELOPMENT: ["dev", "test"]},
         }
         assert found.advisory == frozenset()
 
-    def test_what_narrows_an_exception_is_handed_on(self, tmp_path: Path) -> None:
+    def test_what_narrows_an_exemption_is_handed_on(self, tmp_path: Path) -> None:
         line = (
             "{rule: no-red-paint, resource: web, property: paint, image: a/b, reason: is repainted soon, until: %s}"
         )
-        (entry,) = exceptions(given(tmp_path, GOOD + f"exceptions: [{line % '2026-09-01'}]").rules["no-red-paint"])
+        (entry,) = exemptions(given(tmp_path, GOOD + f"exemptions: [{line % '2026-09-01'}]").rules["no-red-paint"])
         assert (entry.only, entry.image) == ("paint", "a/b")
 
     def test_advice_is_for_one_stack_alone(self, tmp_path: Path) -> None:
@@ -117,13 +117,13 @@ class TestGood:
     def test_a_day_is_near_and_not_past(self, tmp_path: Path, days: int, said: str) -> None:
         text = GOOD + LINE % ("no-red-paint", TODAY + timedelta(days=days))
         # Whatever the day, the pack starts: no date and no clock stops a deployment.
-        assert given(tmp_path, text).rules["no-red-paint"]["exceptions"]
+        assert given(tmp_path, text).rules["no-red-paint"]["exemptions"]
         lines = list(config.late(read(tmp_path / "policies" / "config.yaml"), TODAY))
         assert [line.partition(said)[1] for line in lines] == ([said] if said else [])
-        assert all(line.startswith("policies/config.yaml: exceptions.0 (no-red-paint, web): ") for line in lines)
+        assert all(line.startswith("policies/config.yaml: exemptions.0 (no-red-paint, web): ") for line in lines)
 
     def test_a_key_may_be_empty(self, tmp_path: Path) -> None:
-        assert given(tmp_path, GOOD + "exceptions:\nsettings:\nadvisory:\n") == given(tmp_path / "policies", GOOD)
+        assert given(tmp_path, GOOD + "exemptions:\nsettings:\nadvisory:\n") == given(tmp_path / "policies", GOOD)
 
     @pytest.mark.parametrize("stack", ["dev", "prod", ""])
     def test_the_packs_own_is_good(self, stack: str) -> None:
@@ -138,31 +138,31 @@ BAD: Final = (
     ("not-text", "development-stacks: \x07", "is not YAML: special characters are not allowed"),
     ("twice", GOOD + GOOD, "the key development-stacks stands twice"),
     ("missing-key", "settings: {}", "development-stacks: missing"),
-    ("unknown-key", GOOD + "exemptions: []", "exemptions: no such key"),
-    ("exception-key", GOOD + "exceptions: [{rule: a, why: b}]", "exceptions.0.why: no such key"),
-    ("no-resource", GOOD + "exceptions: [{rule: a}]", "exceptions.0.resource: missing"),
-    ("no-reason", GOOD + "exceptions: [{rule: a, resource: web}]", "exceptions.0.reason: missing"),
-    ("no-until", GOOD + "exceptions: [{rule: a, resource: web}]", "exceptions.0.until: missing"),
+    ("unknown-key", GOOD + "exceptions: []", "exceptions: no such key"),
+    ("exemption-key", GOOD + "exemptions: [{rule: a, why: b}]", "exemptions.0.why: no such key"),
+    ("no-resource", GOOD + "exemptions: [{rule: a}]", "exemptions.0.resource: missing"),
+    ("no-reason", GOOD + "exemptions: [{rule: a, resource: web}]", "exemptions.0.reason: missing"),
+    ("no-until", GOOD + "exemptions: [{rule: a, resource: web}]", "exemptions.0.until: missing"),
     (
         "short-reason",
         GOOD + LINE.replace("the paint shop is closed", "because    ") % ("no-red-paint", "2026-09-01"),
-        "exceptions.0.reason: String should have at least 10",
+        "exemptions.0.reason: String should have at least 10",
     ),
     ("no-day", GOOD + LINE % ("no-red-paint", "2026-02-30"), "day"),
     (
         "words-for-a-day",
         GOOD + LINE % ("no-red-paint", "next year"),
-        "exceptions.0.until: Input should be a valid date",
+        "exemptions.0.until: Input should be a valid date",
     ),
     (
         "number-for-a-day",
         GOOD + LINE % ("no-red-paint", "20260901"),
-        "exceptions.0.until: Input should be a valid date",
+        "exemptions.0.until: Input should be a valid date",
     ),
     (
         "unknown-rule",
         GOOD + LINE % ("no-blue-paint", "2026-09-01"),
-        "exceptions.0.rule: there is no rule no-blue-paint",
+        "exemptions.0.rule: there is no rule no-blue-paint",
     ),
     ("settings-rule", GOOD + "settings: {no-blue-paint: {}}", "settings: there is no rule no-blue-paint"),
     ("setting", GOOD + "settings: {no-red-paint: {tins: 1}}", "settings.no-red-paint.tins: that rule has no such"),
@@ -172,9 +172,9 @@ BAD: Final = (
         "settings.no-rusty-nails.development-stacks: that rule has no such",
     ),
     (
-        "exceptions-as-a-setting",
-        GOOD + "settings: {no-red-paint: {exceptions: []}}",
-        "settings.no-red-paint.exceptions: that rule has no such",
+        "exemptions-as-a-setting",
+        GOOD + "settings: {no-red-paint: {exemptions: []}}",
+        "settings.no-red-paint.exemptions: that rule has no such",
     ),
     (
         "type",
@@ -254,7 +254,7 @@ def test_the_matrix_is_set_in_its_own_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + LINE % ("no-blue-paint", "2026-09-01"), "exceptions.0.rule: there is no rule no-blue-paint"),
+        (GOOD + LINE % ("no-blue-paint", "2026-09-01"), "exemptions.0.rule: there is no rule no-blue-paint"),
         ("development-stacks: [dev", "policies/config.yaml: is not YAML: line 1: while parsing"),
     ],
     ids=["unknown-rule", "no-yaml"],

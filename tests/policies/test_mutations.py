@@ -355,9 +355,9 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("name: another", "vpn-seed"): "a name of what ends protects nothing",
     ("labels: not given", EVERY): "labels are for finding containers; no rule trusts one",
     ("hostname: not given", EVERY): "an app's own name for itself",
-    ("user: not given", "vpn-container"): "is root anyway, by a named exception",
-    ("user: root", "vpn-container"): "is root anyway, by a named exception",
-    ("read_only: not given", "vpn-container"): "has a writable root anyway, by a named exception",
+    ("user: not given", "vpn-container"): "is root anyway, by a named exemption",
+    ("user: root", "vpn-container"): "is root anyway, by a named exemption",
+    ("read_only: not given", "vpn-container"): "has a writable root anyway, by a named exemption",
     **{
         ("network_mode: default bridge", f"{name}-container"): "the provider takes it off again: it has its networks"
         for name in ("sonarr", "vpn", "guard-socket-proxy", "traefik")
@@ -368,8 +368,8 @@ SURVIVORS: Final[Mapping[tuple[str, str], str]] = {
     ("a row removed", "network-data"): "nobody is on it yet",
     ("options: not given", "network-edge"): "they say what the engine does anyway",
     ("options: not given", "network-tunnel"): "they say what the engine does anyway",
-    ("mounts: the engine's socket", "guard-socket-proxy-container"): "has it anyway, by a named exception",
-    ("group_adds: root's", "guard-socket-proxy-container"): "the socket may be group 0's, by a named exception",
+    ("mounts: the engine's socket", "guard-socket-proxy-container"): "has it anyway, by a named exemption",
+    ("group_adds: root's", "guard-socket-proxy-container"): "the socket may be group 0's, by a named exemption",
 }
 
 

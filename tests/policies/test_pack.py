@@ -18,7 +18,7 @@ from pulumi_policy import EnforcementLevel
 from policies.rules import POLICIES
 from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs
 
-ADVISORY: Final = {"backup-set", "exception-review"}
+ADVISORY: Final = {"backup-set", "exemption-review"}
 """Rules that only warn, everywhere."""
 PACK: Final = Path(__file__).resolve().parents[2] / "policies"
 

@@ -49,11 +49,11 @@ def test_the_order_of_resources_changes_nothing() -> None:
     assert places(validated(broken, of_stacks)) == places(validated(turned, of_stacks))
 
 
-def test_every_exception_is_needed_by_some_choice() -> None:
+def test_every_exemption_is_needed_by_some_choice() -> None:
     unused = [{(rule, one.resource, one.only, one.value) for rule, one in report(name).unused} for name in CHOICES]
     assert set.intersection(*unused) == set(), "take these out of policies/config.yaml"
 
 
-def test_no_exception_is_needed_where_nothing_is_declared() -> None:
+def test_no_exemption_is_needed_where_nothing_is_declared() -> None:
     nothing = validated(Stack(name="dev", resources=()))
-    assert len(nothing.unused) == sum(len(line.entries) for line in read().exceptions) > 0
+    assert len(nothing.unused) == sum(len(line.entries) for line in read().exemptions) > 0

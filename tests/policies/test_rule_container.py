@@ -128,8 +128,8 @@ def test_what_is_good_passes(changes: Props) -> None:
     assert places(declared_inputs(SERVICE, **changes), name=SERVICE, rules=RULES) == {}
 
 
-def test_an_exception_names_one_capability_and_one_group() -> None:
+def test_an_exemption_names_one_capability_and_one_group() -> None:
     entry: Json = {"resource": SERVICE, "value": "CHOWN", "reason": "for this test", "until": "2999-01-01"}
     added = declared_inputs(SERVICE, capabilities={"drops": ["ALL"], "adds": ["CAP_CHOWN", "CAP_KILL"]})
-    told = places(added, name=SERVICE, rules=RULES[1:2], config={"exceptions": [entry], "init-container": []})
+    told = places(added, name=SERVICE, rules=RULES[1:2], config={"exemptions": [entry], "init-container": []})
     assert told == {"no-added-capability": ["capabilities.adds[1]"]}

@@ -101,13 +101,13 @@ ID: Final = "sha256:" + "1f" * 32
         (None, [], False),
     ],
 )
-def test_an_exception_is_for_one_image(image: object, sources: list[str], good: bool) -> None:
+def test_an_exemption_is_for_one_image(image: object, sources: list[str], good: bool) -> None:
     stack = changed(declared("dev"), PROXY, image=image)
     made = {"image": frozenset(sources)}
     running = Stack(
         name="dev",
         resources=tuple(replace(one, sources=made) if one.name == PROXY else one for one in stack.resources),
     )
-    rule = [one for one in images.RULES if one.name == "image-of-an-exception"]
+    rule = [one for one in images.RULES if one.name == "image-of-an-exemption"]
     found = [one.resource.name for one in validated(running, rule).violations if one.resource]
     assert found == ([] if good else [PROXY])

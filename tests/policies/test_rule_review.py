@@ -1,4 +1,4 @@
-"""Family `review`: an exception whose day has passed is warned of, and refuses nothing."""
+"""Family `review`: an exemption whose day has passed is warned of, and refuses nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_day_before_is_warned_of_and_no_other() -> None:
     ]
     advice = "Look at that line of policies/config.yaml again, give it a new day or take it out"
     assert warned(lines) == [
-        f"web: exceptions[{index}] (no-rust) is an exception whose review was due by {days[index]}. {advice}"
+        f"web: exemptions[{index}] (no-rust) is an exemption whose review was due by {days[index]}. {advice}"
         for index in (1, 4)
     ]
 

@@ -109,7 +109,7 @@ def test_what_may_be_mounted(changes: Props) -> None:
         ("cadvisor-container", bind("/var/lib/docker"), "no-host-path"),
     ],
 )
-def test_an_exception_goes_as_far_as_its_line(name: str, changes: Props, rule: str | None) -> None:
+def test_an_exemption_goes_as_far_as_its_line(name: str, changes: Props, rule: str | None) -> None:
     assert refused(name, **changes) == ({rule: ["mounts[0].source"]} if rule else {})
 
 

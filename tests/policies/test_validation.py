@@ -88,7 +88,7 @@ def test_the_whole_stack_is_checked_too() -> None:
 
 def test_a_whole_stacks_finding_can_be_exempt() -> None:
     entry: Value = {"resource": "r0", "reason": "the others come later", "until": "2026-03-01"}
-    config = PackConfig(rules={"nobody-alone": {"exceptions": [entry]}})
+    config = PackConfig(rules={"nobody-alone": {"exemptions": [entry]}})
     report = validate(stack("green"), [rule("nobody-alone", whole=True)], config)
     assert report.violations == ()
     assert [one.rule for one in report.exempted] == ["nobody-alone"]

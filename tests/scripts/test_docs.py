@@ -125,7 +125,7 @@ def test_a_rule_describes_its_settings(rule: Rule) -> None:
 def models() -> list[type[BaseModel]]:
     """Every model of the two configuration files."""
     found: list[type[BaseModel]] = []
-    left: list[type[BaseModel]] = [settings.Settings, pack.File, pack.ExceptionLine]
+    left: list[type[BaseModel]] = [settings.Settings, pack.File, pack.ExemptionLine]
     while left:
         model = left.pop()
         found.append(model)

@@ -70,11 +70,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
-def with_exceptions(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
-    """The pack with these exceptions instead of its own: RULE RESOURCE UNTIL each."""
+def with_exemptions(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
+    """The pack with these exemptions instead of its own: RULE RESOURCE UNTIL each."""
     file = folder / "policies" / "config.yaml"
     file.parent.mkdir()
-    text = "development-stacks: [dev]\nexceptions:\n"
+    text = "development-stacks: [dev]\nexemptions:\n"
     for line in lines:
         rule, resource, until = line.split()
         text += f"  - {{rule: {rule}, resource: {resource}, reason: needed for this test, until: {until}}}\n"
@@ -106,7 +106,7 @@ class TestStackFiles:
                              text, flags=re.MULTILINE)  # fmt: skip
         assert last[:2] == (name, str(len(RULES)))
         assert int(last[2]) > 80
-        used = lines_of(text, "exceptions in use")
+        used = lines_of(text, "exemptions in use")
         assert any("cadvisor-socket-proxy-container  mounts[0].source" in line for line in used)
         assert all(re.search(r"  review by \d{4}-\d\d-\d\d  .{10}", line) for line in used), "day and reason"
 
@@ -180,7 +180,7 @@ class TestStackFiles:
     def test_a_violation_fails(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with_exceptions(monkeypatch, tmp_path)
+        with_exemptions(monkeypatch, tmp_path)
         status, text = run(capsys, "--stack", "dev")
         assert status == 1
         told = lines_of(text, "violations")
@@ -195,14 +195,14 @@ class TestStackFiles:
     def test_a_mistake_in_the_configuration_is_a_message(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        with_exceptions(monkeypatch, tmp_path, "no-such-rule web 2026-12-01")
+        with_exemptions(monkeypatch, tmp_path, "no-such-rule web 2026-12-01")
         with pytest.raises(
-            UserError, match=r"policies/config\.yaml: exceptions\.0\.rule: there is no rule no-such-rule"
+            UserError, match=r"policies/config\.yaml: exemptions\.0\.rule: there is no rule no-such-rule"
         ):
             policy.main(["--stack", "dev"])
 
 
-class TestExceptions:
+class TestExemptions:
     PROXY: Final = "no-engine-socket cadvisor-socket-proxy-container"
 
     def test_one_whose_review_is_overdue_fails_and_still_holds(
@@ -218,14 +218,14 @@ class TestExceptions:
             status, shown = run(capsys)
             assert status == expected, shown
             assert ": 0 violations, " in shown
-        lines = lines_of(shown, "exceptions to review")
-        assert len(lines) == len(pack.read(file).exceptions) > 0
+        lines = lines_of(shown, "exemptions to review")
+        assert len(lines) == len(pack.read(file).exemptions) > 0
         assert all(f"review was due by {yesterday}" in line for line in lines)
-        assert any(" exceptions.0 (no-engine-socket, cadvisor-socket-proxy-container): " in line for line in lines)
+        assert any(" exemptions.0 (no-engine-socket, cadvisor-socket-proxy-container): " in line for line in lines)
         assert f"review by {yesterday} (overdue)" in shown
         # What `up` shows of it: a line of the file for each, and no rule that refuses.
-        (warned,) = shown.partition("exception-review (severity low")[2].split("what to do")[:1]
-        said = f"exceptions[0] (no-engine-socket) is an exception whose review was due by {yesterday}"
+        (warned,) = shown.partition("exemption-review (severity low")[2].split("what to do")[:1]
+        said = f"exemptions[0] (no-engine-socket) is an exemption whose review was due by {yesterday}"
         assert f"cadvisor-socket-proxy-container: {said}" in warned
 
     def test_one_that_holds_passes_and_is_listed(
@@ -233,9 +233,9 @@ class TestExceptions:
     ) -> None:
         guard = "no-engine-socket guard-socket-proxy-container"
         wanted = (f"{one} {TODAY}" for one in (self.PROXY, guard, "no-engine-socket other"))
-        with_exceptions(monkeypatch, tmp_path, *wanted)
+        with_exemptions(monkeypatch, tmp_path, *wanted)
         _, text = run(capsys)
-        (used,) = (line for line in lines_of(text, "exceptions in use") if self.PROXY.split()[1] in line)
+        (used,) = (line for line in lines_of(text, "exemptions in use") if self.PROXY.split()[1] in line)
         cells = [
             self.PROXY.replace(" ", "  "),
             "mounts[0].source",
@@ -244,7 +244,7 @@ class TestExceptions:
         ]
         assert used.split() == "  ".join(cells).split()
         assert "no-engine-socket (severity" not in text
-        (unused,) = lines_of(text, "exceptions that this stack does not need")
+        (unused,) = lines_of(text, "exemptions that this stack does not need")
         assert "no-engine-socket  other" in unused
 
     def test_a_near_end_is_pointed_out(
@@ -253,7 +253,7 @@ class TestExceptions:
         for days, told in ((policy.SOON, f"({policy.SOON} days left)"), (policy.SOON + 1, "")):
             folder = tmp_path / str(days)
             folder.mkdir()
-            with_exceptions(monkeypatch, folder, f"{self.PROXY} {TODAY + timedelta(days=days)}")
+            with_exemptions(monkeypatch, folder, f"{self.PROXY} {TODAY + timedelta(days=days)}")
             _, text = run(capsys)
             assert ("days left" in text) is bool(told)
             assert told in text

@@ -1,4 +1,4 @@
-"""Exceptions: what they cover, what they do not, until when, and that the pack's own are all needed."""
+"""Exemptions: what they cover, what they do not, until when, and that the pack's own are all needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pulumi_policy import Severity
 
 from components import host
 from policies.config import PackConfig
-from policies.rules.exceptions import PolicyException, exceptions
+from policies.rules.exemptions import Exemption, exemptions
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack
 from policies.validation import validate
@@ -44,7 +44,7 @@ RULE: Final = Rule(
 def validated(*entries: Value, **props: Value) -> tuple[list[str], list[str]]:
     """Messages of what is refused, and names of what is exempt."""
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props=props),))
-    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": list(entries)}}))
+    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exemptions": list(entries)}}))
     return [one.message for one in report.violations], [str(one.finding.path[0]) for one in report.exempted]
 
 
@@ -59,14 +59,14 @@ def test_it_still_holds_after_its_day() -> None:
 
 def test_what_may_never_pass_does_not() -> None:
     refused, exempt = validated(ENTRY, paint="x", lead="x")
-    assert refused == ["web: lead is red. Paint it green. No exception may allow this"]
+    assert refused == ["web: lead is red. Paint it green. No exemption may allow this"]
     assert exempt == ["paint"]
 
 
 def test_one_that_is_not_needed_is_told() -> None:
     other: Value = {**ENTRY, "resource": "worker"}
     stack = Stack(name="prod", resources=(Resource(type=CONTAINER, name="web", stack="prod", props={"paint": "x"}),))
-    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exceptions": [ENTRY, other]}}))
+    report = validate(stack, [RULE], PackConfig(rules={RULE.name: {"exemptions": [ENTRY, other]}}))
     assert [(rule, one.resource) for rule, one in report.unused] == [("no-red-paint", "worker")]
 
 
@@ -96,7 +96,7 @@ def test_one_that_is_not_needed_is_told() -> None:
     ],
 )
 def test_a_property_narrows(only: str, path: Path, covered: bool) -> None:
-    one = PolicyException(resource="web", reason="is repainted soon", until=UNTIL, only=only)
+    one = Exemption(resource="web", reason="is repainted soon", until=UNTIL, only=only)
     assert one.covers("web", {}, path) is covered
     assert not one.covers("web2", {}, path)
 
@@ -119,7 +119,7 @@ def test_a_property_narrows(only: str, path: Path, covered: bool) -> None:
     ],
 )
 def test_an_image_narrows(image: Value, covered: bool) -> None:
-    one = PolicyException(resource="web", reason="is repainted soon", until=UNTIL, image="a/b")
+    one = Exemption(resource="web", reason="is repainted soon", until=UNTIL, image="a/b")
     assert one.covers("web", {"image": image}, ("paint",)) is covered
     # What has no image of its own, such as a Swarm service, has not this one.
     assert not one.covers("web", {}, ("paint",))
@@ -142,8 +142,8 @@ def test_an_image_narrows(image: Value, covered: bool) -> None:
     ],
 )
 def test_what_is_not_whole_is_none(entry: Value) -> None:
-    assert exceptions({"exceptions": [entry]}) == ()
-    assert exceptions({"exceptions": entry}) == ()
+    assert exemptions({"exemptions": [entry]}) == ()
+    assert exemptions({"exemptions": entry}) == ()
     assert validated(entry, paint="x")[1] == []
 
 
@@ -173,6 +173,6 @@ def test_the_packs_own_follow_the_engines_data_root(root: str) -> None:
     ],
 )
 def test_a_star_in_a_value_is_any_text(pattern: str, fits: list[str], does_not: list[str]) -> None:
-    exception = PolicyException(resource="a", reason="because it is so", until=UNTIL, value=pattern)
-    assert all(exception.covers("a", {}, (), value) for value in fits)
-    assert not any(exception.covers("a", {}, (), value) for value in does_not)
+    exemption = Exemption(resource="a", reason="because it is so", until=UNTIL, value=pattern)
+    assert all(exemption.covers("a", {}, (), value) for value in fits)
+    assert not any(exemption.covers("a", {}, (), value) for value in does_not)
