@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,8 +51,16 @@ BROKEN: Final = (
     ("vpn-keeps-all-traffic", "talker", "envs[1] (WIREGUARD_ALLOWED_IPS)", "vpn-keeps-all-traffic"),
     ("local-databases", "volume-sonarr-config", "driverOpts", "local-databases"),
 )
-STAGING: Final = frozenset({"no-debug-flag"})
-"""Programs whose stack is none of development, where some rules are silent."""
+TOGETHER: Final = """
+import runpy
+import hardened
+
+whole = hardened.container
+for name in {names}:
+    hardened.container = lambda resource, name=name, **given: whole(f"{{name}}.{{resource}}", **given)
+    runpy.run_path(f"{{name}}.py")
+"""
+"""Runs the programs one after the other; each container's logical name tells whose it is."""
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +111,56 @@ class Program:
         return self.run(command, "--policy-pack", str(ROOT / "policies"), *options)
 
 
+@contextmanager
+def made(directory: Path, name: str, stack: str, environment: dict[str, str]) -> Iterator[Program]:
+    """The program in a directory as a project with a stack. The project's name is part of the backend's paths."""
+    shutil.copy(PROGRAMS / "hardened.py", directory)
+    (directory / "Pulumi.yaml").write_text(
+        f"name: policy-test-{name}\n"
+        f"runtime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
+        encoding="utf-8",
+    )
+    program = Program(directory=directory, environment=environment)
+    started = program.run(f"stack init {stack}")
+    assert started.returncode == 0, started.stdout
+    yield program
+    gone = program.run("destroy", "--yes", "--skip-preview", "--remove")
+    assert gone.returncode == 0, gone.stdout
+
+
 @pytest.fixture
 def project(environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Program]:
     """The program that the test's parameter names."""
     directory = tmp_path / "program"
     shutil.copytree(PROGRAMS / request.param, directory, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROGRAMS / "hardened.py", directory)
-    # The project's name is part of the backend's paths: one for each program.
-    (directory / "Pulumi.yaml").write_text(
-        f"name: policy-test-{request.param}\n"
-        f"runtime: {{name: python, options: {{virtualenv: {json.dumps(str(ROOT / '.venv'))}}}}}\n",
-        encoding="utf-8",
-    )
-    program = Program(directory=directory, environment=environment)
-    made = program.run("stack init staging" if request.param in STAGING else "stack init test-dev")
-    assert made.returncode == 0, made.stdout
-    yield program
-    gone = program.run("destroy", "--yes", "--skip-preview", "--remove")
-    assert gone.returncode == 0, gone.stdout
+    with made(directory, request.param, "test-dev", environment) as program:
+        yield program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """What `preview` and then `up` said of all programs in BROKEN together, and what `up` left on the engine."""
+
+    preview: subprocess.CompletedProcess[str]
+    up: subprocess.CompletedProcess[str]
+    left: list[str]
+
+
+@pytest.fixture(scope="module")
+def together(
+    environment: dict[str, str], client: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Refused:
+    """One stack of all the programs that break a rule each: the engine asks the pack about each resource by itself.
+    The stack is none of development, where some rules are silent."""
+    directory = tmp_path_factory.mktemp("together")
+    names = [name for name, *_ in BROKEN]
+    for name in names:
+        shutil.copy(PROGRAMS / name / "__main__.py", directory / f"{name}.py")
+    (directory / "__main__.py").write_text(TOGETHER.format(names=names), encoding="utf-8")
+    with made(directory, "together", "staging", environment) as program:
+        preview = program.checked("preview")
+        up = program.checked("up", "--yes", "--skip-preview")
+        return Refused(preview=preview, up=up, left=leftovers(client))
 
 
 def leftovers(client: docker.DockerClient) -> list[str]:
@@ -145,22 +186,24 @@ def advised(output: str) -> list[str]:
     return [line for line in output.splitlines() if "[advisory]" in line or "can't run policy" in line]
 
 
-@pytest.mark.parametrize(
-    ("project", "resource", "place", "rule"), BROKEN, ids=[program for program, *_ in BROKEN], indirect=["project"]
-)
-def test_preview_and_up_refuse(
-    project: Program, client: docker.DockerClient, resource: str, place: str, rule: str
-) -> None:
-    for command in (["preview"], ["up", "--yes", "--skip-preview"]):
-        done = project.checked(*command)
-        assert done.returncode != 0, done.stdout
-        # What breaks one rule may break others, too: a directory that holds the socket is one the host lives by.
-        (line,) = [line for line in violations(done.stdout) if f" {rule} " in line]
-        assert line.endswith(f": {resource})")
-        assert f"{resource}: {place} " in done.stdout
-        assert not advised(done.stdout)
-        assert LITERAL not in done.stdout
-        assert leftovers(client) == []
+@pytest.mark.parametrize(("program", "resource", "place", "rule"), BROKEN, ids=[program for program, *_ in BROKEN])
+def test_preview_refuses(together: Refused, program: str, resource: str, place: str, rule: str) -> None:
+    shown = f"{program}.{resource}" if "hardened" in (PROGRAMS / program / "__main__.py").read_text() else resource
+    assert [line for line in violations(together.preview.stdout) if f" {rule} " in line and f": {shown})" in line]
+    assert f"{shown}: {place} " in together.preview.stdout
+
+
+def test_up_refuses_and_makes_nothing(together: Refused) -> None:
+    assert violations(together.up.stdout)
+    assert together.left == []
+
+
+@pytest.mark.parametrize("command", ["preview", "up"])
+def test_a_refusal_tells_no_value_and_all_rules_were_run(together: Refused, command: str) -> None:
+    done = together.preview if command == "preview" else together.up
+    assert done.returncode != 0, done.stdout
+    assert not advised(done.stdout)
+    assert LITERAL not in done.stdout
 
 
 @pytest.mark.parametrize("project", ["memory-limit"], indirect=True)

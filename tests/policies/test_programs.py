@@ -12,7 +12,7 @@ import pytest
 from policies.rules.props import Value
 from policies.validation import Report
 from tests.components.recorder import run
-from tests.integration.test_policies_preview import BROKEN, LITERAL, PROGRAMS, STAGING
+from tests.integration.test_policies_preview import BROKEN, LITERAL, PROGRAMS
 from tests.policies.platform import stack_of, validated
 
 FILLED_IN: Final[Mapping[str, Value]] = {
@@ -21,16 +21,16 @@ FILLED_IN: Final[Mapping[str, Value]] = {
 """What the provider gives a container that says nothing."""
 
 
-def report(program: str, monkeypatch: pytest.MonkeyPatch, *, preview: bool) -> Report:
+def report(program: str, monkeypatch: pytest.MonkeyPatch, *, preview: bool, stack: str = "test-dev") -> Report:
     """What the pack says of a program."""
     monkeypatch.syspath_prepend(str(PROGRAMS))
     recorder = run(lambda: runpy.run_path(str(PROGRAMS / program / "__main__.py")), stack="test", preview=preview)
-    stack = stack_of(recorder, "staging" if program in STAGING else "test-dev")
+    found = stack_of(recorder, stack)
     filled = (
         dataclasses.replace(one, props={**FILLED_IN, **one.props}) if one.kind == "Container" else one
-        for one in stack.resources
+        for one in found.resources
     )
-    return validated(dataclasses.replace(stack, resources=tuple(filled)))
+    return validated(dataclasses.replace(found, resources=tuple(filled)))
 
 
 @pytest.mark.parametrize(("program", "resource", "place", "rule"), BROKEN)
@@ -38,7 +38,10 @@ def test_a_program_is_refused_where_the_engine_would(
     program: str, resource: str, place: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for preview in (True, False):
-        told = [(one.rule, one.message) for one in report(program, monkeypatch, preview=preview).violations]
+        told = [
+            (one.rule, one.message)
+            for one in report(program, monkeypatch, preview=preview, stack="staging").violations
+        ]
         (message,) = (text for name, text in told if name == rule)
         assert message.startswith(f"{resource}: {place} ")
         assert LITERAL not in "".join(text for _, text in told)
