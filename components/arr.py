@@ -11,7 +11,7 @@ from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, OwnNetworks
 from components.secrets import SecretBundle
 from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, User, Web
-from components.settings import Apps
+from components.settings.schema import Apps
 
 
 @dataclass(frozen=True, kw_only=True)

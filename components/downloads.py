@@ -35,18 +35,14 @@ from components.service import (
     User,
     Web,
 )
-from components.settings import (
+from components.settings.schema import Apps, EmbeddedVpn, OpenVpn, Vpn, WireGuardVpn
+from components.settings.secret import (
     OPENVPN_CONFIG,
     OPENVPN_PASSWORD,
     OPENVPN_USER,
     WIREGUARD_PRESHARED_KEY,
     WIREGUARD_PRIVATE_KEY,
-    Apps,
-    EmbeddedVpn,
-    OpenVpn,
     Secrets,
-    Vpn,
-    WireGuardVpn,
 )
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"

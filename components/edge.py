@@ -30,8 +30,8 @@ from components.service import (
     SignIn,
     Web,
 )
-from components.settings import TLS_CERTIFICATE, TLS_KEY, Secrets
-from components.settings import Edge as EdgeSettings
+from components.settings.schema import Edge as EdgeSettings
+from components.settings.secret import TLS_CERTIFICATE, TLS_KEY, Secrets
 
 NAME: Final = "traefik"
 HTTP: Final = 8080

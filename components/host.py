@@ -26,7 +26,7 @@ from components import commands, reach
 from components.errors import PlatformError
 
 if TYPE_CHECKING:
-    from components.settings import Docker, Settings
+    from components.settings.schema import Docker, Settings
 
 LABEL_STACK: Final = "nexus.stack"
 _ELSEWHERE: Final = "the engine runs in a virtual machine, whose devices, paths and routes are its own"

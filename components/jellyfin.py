@@ -9,7 +9,7 @@ import pulumi
 from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
 from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, User, Web
-from components.settings import Apps, Jellyfin, NoGpu
+from components.settings.schema import Apps, Jellyfin, NoGpu
 
 PORT: Final = 8096
 

@@ -45,15 +45,8 @@ from components.service import (
     User,
     Web,
 )
-from components.settings import (
-    ALERT_WEBHOOK_URL,
-    SMTP_PASSWORD,
-    EmailReceiver,
-    NoReceiver,
-    Receiver,
-    Secrets,
-    WebhookReceiver,
-)
+from components.settings.schema import EmailReceiver, NoReceiver, Receiver, WebhookReceiver
+from components.settings.secret import ALERT_WEBHOOK_URL, SMTP_PASSWORD, Secrets
 from components.storage import BindMount
 
 TEMPLATES: Final = Path(__file__).parent.parent / "config"

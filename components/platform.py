@@ -16,7 +16,8 @@ from components.jellyfin import jellyfin
 from components.networks import SOCKET_CADVISOR, SOCKET_GUARD, Networks
 from components.secrets import ADMIN_USER, SecretBundle
 from components.service import ImageStore, Service, one_shot
-from components.settings import EmbeddedVpn, Secrets, Settings
+from components.settings.schema import EmbeddedVpn, Settings
+from components.settings.secret import Secrets
 from components.storage import Storage
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypedDict
 
 if TYPE_CHECKING:
-    from components.settings import Docker
+    from components.settings.schema import Docker
 
 SOCKET: Final = "/var/run/docker.sock"
 """Where an engine listens that nobody has told otherwise."""

@@ -1,6 +1,6 @@
 """Secrets the program makes itself: generated once, kept encrypted in state, delivered as files.
 
-What only the outside world can give is a secret setting (components/settings.py). Nothing here is ever put into an
+What only the outside world can give is a secret setting (components/settings). Nothing here is ever put into an
 environment variable, a label or a command.
 """
 

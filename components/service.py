@@ -23,7 +23,7 @@ import pulumi_docker as docker
 from components.errors import PlatformError
 from components.names import LABEL_OWN, LABEL_SEED, labels, physical
 from components.networks import OwnNetworks
-from components.settings import DriGpu, NvidiaGpu
+from components.settings.schema import DriGpu, NvidiaGpu
 from components.storage import DATA, Mount, VolumeMount, handed_over, mount_args
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The one reader of a stack file, Pulumi.<stack>.yaml, for the program and the scripts.
 
 It reads what Pulumi reads, and refuses what Pulumi would take otherwise than it is written, or pass over. What does
-not belong here: what the settings mean (settings.py), and whose file it is (scripts/stack.py).
+not belong here: what the settings mean (settings/), and whose file it is (scripts/stack.py).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.names import physical
-from components.settings import Storage as StorageSettings
+from components.settings.schema import Storage as StorageSettings
 
 DATA: Final = "/data"
 """Where every app sees the tree. One mount, one file system: a finished download is hardlinked into the library."""

@@ -1,6 +1,6 @@
 """What is wrong with a certificate and its key, as browsers and Traefik would find it.
 
-What does not belong here: whether the text is whole PEM (settings.py), and making certificates
+What does not belong here: whether the text is whole PEM (settings/secret.py), and making certificates
 (scripts/certificate.py).
 """
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from components.settings import is_local as is_local
+from components.settings.values import is_local as is_local
 from scripts import options, stack
 from scripts.console import UserError, finish, say
 from scripts.engine import Engine, open_stack

@@ -29,15 +29,9 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
 from components import host, reach
-from components.settings import (
-    PLACEHOLDER,
-    PROJECT,
-    SECRET_KEYS,
-    SettingsError,
-    filled,
-    placeholders,
-    required_secrets,
-)
+from components.settings.load import PLACEHOLDER, SettingsError, filled, placeholders
+from components.settings.secret import SECRET_KEYS, required_secrets
+from components.stackfile import PROJECT
 from policies.rules.props import plain
 from policies.rules.rule import Resource, Stack
 from scripts import stack as stack_files

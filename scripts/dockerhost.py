@@ -24,7 +24,7 @@ import urllib3.connectionpool
 
 from components import host, reach
 from components.names import LABEL_ROLE, LABEL_STACK
-from components.settings import Docker, Settings
+from components.settings.schema import Docker, Settings
 from scripts import process, stack
 from scripts.console import UserError, say
 from scripts.paths import Paths

@@ -21,7 +21,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from components import settings
+from components.settings.schema import Settings
+from components.settings.secret import SECRET_KEYS
+from components.stackfile import PROJECT
 from policies import benchmarks
 from policies import config as pack
 from policies.rules import FAMILIES, RULES
@@ -144,8 +146,8 @@ def settings_page() -> str:
         "key is refused. `scripts/pulumi -s <stack> config set --path nexus:edge.domain media.example.org` sets one; "
         "with Pulumi alone it is `pulumi config set --path …`.",
     ]
-    for name, info in settings.Settings.model_fields.items():
-        key = f"{settings.PROJECT}:{info.alias or name}"
+    for name, info in Settings.model_fields.items():
+        key = f"{PROJECT}:{info.alias or name}"
         for index, model in enumerate(models(info.annotation)):
             about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
             parts += [f"## {key}"] if index == 0 else []
@@ -154,12 +156,12 @@ def settings_page() -> str:
             for below, inner in model.model_fields.items():
                 for choice in models(inner.annotation):
                     parts += [f"### {key}.{inner.alias or below}, {_choice(choice)}", _fields(choice)]
-    required = settings.SECRET_KEYS
+    required = SECRET_KEYS
     parts += [
         "## Secret settings",
         "Each is set with `scripts/pulumi -s <stack> config set --secret <key>` and stored encrypted; in clear it is "
         "refused. `make preview` names those that a stack's other settings ask for.",
-        _table(("Key", "What it is"), ((f"`{settings.PROJECT}:{one.key}`", one.what) for one in required)),
+        _table(("Key", "What it is"), ((f"`{PROJECT}:{one.key}`", one.what) for one in required)),
         "## policies/config.yaml",
         "The policy pack's own configuration, the same for all stacks and reviewed like code. What single rules can "
         "be set to is in [policies.md](policies.md).",

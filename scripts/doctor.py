@@ -16,7 +16,7 @@ from typing import Final, Literal
 import docker.errors
 
 from components import host, reach
-from components.settings import Images, Settings
+from components.settings.schema import Images, Settings
 from scripts import dockerhost, images, options, stack
 from scripts.console import UserError, finish, table
 from scripts.paths import Paths, find

@@ -2,7 +2,7 @@
 
 The checkout's Pulumi.<stack>.yaml is what a team shares; the copy adds what is one user's own: the encryption salt,
 secret values, and keys set with `scripts/pulumi config set`. So `git status` stays clean. What does not belong here:
-running the engine (engine.py), and what the settings mean (components/settings.py).
+running the engine (engine.py), and what the settings mean (components/settings).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scripts.console import UserError, say
 from scripts.paths import Paths
 
 if TYPE_CHECKING:
-    from components.settings import Settings
+    from components.settings.schema import Settings
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MISSING: Final = object()
@@ -149,7 +149,8 @@ def _overruled(base: object, theirs: object, merged: object, above: tuple[str, .
 def _no_secret_in_clear(file: Path | None, theirs: Tree, local: Tree, stack: str) -> None:
     """Refuses a secret in clear in the checkout that one which this user has set would hide. Any other is refused
     with the settings."""
-    from components.settings import PROJECT, SECRET_KEYS
+    from components.settings.secret import SECRET_KEYS
+    from components.stackfile import PROJECT
 
     shared, mine = _branch(theirs.get("config")), _branch(local.get("config"))
     for key in (f"{PROJECT}:{one.key}" for one in SECRET_KEYS):
@@ -210,12 +211,12 @@ def settings(files: StackFiles) -> Settings:
 def settings_of(file: Path, stack: str, *, examples: bool = False) -> Settings:
     """The plain settings of the stack file of `stack`, with `examples` where a template has placeholders. Raises
     UserError with one line for each mistake in it."""
-    from components import settings
+    from components.settings import load
 
-    given = settings.filled(values_of(file)) if examples else values_of(file)
+    given = load.filled(values_of(file)) if examples else values_of(file)
     try:
-        return settings.check(given, [key for key, value in given.items() if _encrypted(value)], stack, str(file))
-    except settings.SettingsError as error:
+        return load.check(given, [key for key, value in given.items() if _encrypted(value)], stack, str(file))
+    except load.SettingsError as error:
         raise UserError(str(error)) from error
 
 
@@ -238,7 +239,7 @@ def check(files: StackFiles) -> None:
 
     Raises UserError with the program's own messages.
     """
-    from components.settings import SettingsError, load
+    from components.settings.load import SettingsError, load
 
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values(files).items()}
     encrypted = [key for key, value in values(files).items() if _encrypted(value)]

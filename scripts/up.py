@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from components.settings import EmbeddedVpn, Settings
+from components.settings.schema import EmbeddedVpn, Settings
 from scripts import certificate, dockerhost, heal, images, options, stack
 from scripts.console import UserError, elapsed, finish, say, table
 from scripts.dockerhost import SERVICE, Container

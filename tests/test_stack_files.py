@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from components.settings import PROJECT, SECRET_KEYS
+from components.settings.secret import SECRET_KEYS
+from components.stackfile import PROJECT
 from policies.rules import literals
 from scripts import stack
 from scripts.console import UserError

@@ -20,7 +20,9 @@ from components.dockerhost import DockerHost, Socket
 from components.images import PINS
 from components.networks import APPS, EGRESS, Networks, OwnNetworks
 from components.service import HealthCheck, ImageStore, Service, ServiceArgs, User
-from components.settings import SECRET_KEYS, EmbeddedVpn, Settings, filled
+from components.settings.load import filled
+from components.settings.schema import EmbeddedVpn, Settings
+from components.settings.secret import SECRET_KEYS
 from components.storage import Storage
 from tests.components.recorder import Json, Recorder, Registered, configuration, run
 from tests.conftest import SHARED

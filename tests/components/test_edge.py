@@ -18,7 +18,7 @@ from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
 from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Web
-from components.settings import Edge
+from components.settings.schema import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 
 SIGN_IN = {

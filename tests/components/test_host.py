@@ -20,7 +20,8 @@ from typing import Final
 import pytest
 
 from components import host
-from components.settings import Settings, parse
+from components.settings.load import parse
+from components.settings.schema import Settings
 from scripts import dockerhost
 from scripts.console import UserError
 

@@ -19,7 +19,7 @@ import pytest
 
 from components import host, images, networks, platform
 from components.arr import ARRS
-from components.settings import SettingsError
+from components.settings.load import SettingsError
 from tests.components.recorder import UNKNOWN, Recorder, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice, build, built, every
 

@@ -9,7 +9,8 @@ from unittest import mock
 import pytest
 
 from components import host, reach
-from components.settings import Docker, SettingsError
+from components.settings.load import SettingsError
+from components.settings.schema import Docker
 from tests.components.recorder import Recorder, configuration, run
 from tests.components.stacks import CHOICES, ROOT, built
 

@@ -868,7 +868,7 @@ CONSTRUCTORS: Final[dict[str, set[str]]] = {
     # Their ids are their values, and an id is in state in clear.
     "random.RandomBytes": set(),
     "random.RandomString": set(),
-    "pulumi.Config": {"settings.py"},
+    "pulumi.Config": {"secret.py"},
 }
 """Where each resource of a provider may be made, and configuration read."""
 
@@ -883,7 +883,7 @@ def called(path: Path) -> frozenset[str]:
 class TestRooms:
     @pytest.mark.parametrize("constructor", CONSTRUCTORS)
     def test_only_one_room_makes(self, constructor: str) -> None:
-        modules = [*(ROOT / "components").glob("*.py"), ROOT / "__main__.py"]
+        modules = [*(ROOT / "components").rglob("*.py"), ROOT / "__main__.py"]
         assert {path.name for path in modules if constructor in called(path)} == CONSTRUCTORS[constructor]
 
     def test_nothing_else_of_a_provider_is_made(self) -> None:

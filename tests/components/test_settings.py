@@ -16,8 +16,22 @@ import pydantic
 import pytest
 import yaml
 
-from components import settings
-from components.settings import SECRET_KEYS, Settings, SettingsError
+from components.settings import load as loading
+from components.settings import values
+from components.settings.load import SettingsError
+from components.settings.schema import (
+    DriGpu,
+    EmailReceiver,
+    EmbeddedVpn,
+    Images,
+    NoGpu,
+    NoReceiver,
+    Section,
+    Settings,
+    Storage,
+    WireGuardVpn,
+)
+from components.settings.secret import SECRET_KEYS, WIREGUARD_PRESHARED_KEY, SecretKey, required_secrets
 from tests.components.recorder import Json, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, Choice, given, stack_file
 
@@ -45,7 +59,7 @@ EMAIL: Mapping[str, Json] = {
 def load(choice: Choice) -> Settings:
     """The settings, from the engine's configuration."""
     with configuration(choice.config, choice.secrets):
-        return settings.load("test")[0]
+        return loading.load("test")[0]
 
 
 def refusal(choice: Choice) -> list[str]:
@@ -627,7 +641,7 @@ class TestSecretSettings:
     @pytest.mark.parametrize("demand", DEMANDS)
     def test_nothing_else_is_asked_for(self, demand: str) -> None:
         chosen = load(Choice(config=DEMANDS[demand].config, secrets=given(*DEMANDS[demand].secrets)))
-        needed = [secret.key for secret in settings.required_secrets(chosen)]
+        needed = [secret.key for secret in required_secrets(chosen)]
         assert needed == [*ALWAYS, *DEMANDS[demand].secrets]
 
     def test_every_one_is_of_use_to_some_choice(self) -> None:
@@ -664,7 +678,7 @@ class TestSecretSettings:
         found: list[tuple[str, str | None, bool]] = []
 
         async def read() -> None:
-            road = settings.load("test")[1]
+            road = loading.load("test")[1]
             for secret in SECRET_KEYS:
                 for output in (road.require(secret), road.get(secret)):
                     assert output is not None
@@ -676,8 +690,8 @@ class TestSecretSettings:
 
     def test_one_that_is_not_set_is_none(self) -> None:
         with configuration(EMBEDDED, given()):
-            road = settings.load("test")[1]
-            assert road.get(settings.WIREGUARD_PRESHARED_KEY) is None
+            road = loading.load("test")[1]
+            assert road.get(WIREGUARD_PRESHARED_KEY) is None
 
     @pytest.mark.parametrize(
         ("demand", "key", "value", "said"),
@@ -709,7 +723,7 @@ class TestSecretSettings:
     def test_what_is_still_encrypted_is_not_checked(self) -> None:
         secrets = {**given(), "nexus:wireguard-private-key": json.dumps({"secure": "v1:canary"})}
         with configuration({"nexus:vpn": MULLVAD}, secrets):
-            assert settings.load("test")
+            assert loading.load("test")
 
 
 class TestTemplates:
@@ -742,12 +756,12 @@ class TestTemplates:
 
     def test_examples_may_stand_in(self) -> None:
         given = {"nexus:edge": '{"domain": "CHANGE-ME", "http-port": 8080}', "pulumi:tags": {"a": "CHANGE-ME"}}
-        assert settings.filled(given) == {
+        assert loading.filled(given) == {
             "nexus:edge": {"domain": "media.example.org", "http-port": 8080},
             "pulumi:tags": {"a": "CHANGE-ME"},
         }
 
-    @pytest.mark.parametrize("section", [settings.Settings, *settings._Section.__subclasses__()])
+    @pytest.mark.parametrize("section", [Settings, *Section.__subclasses__()])
     def test_each_example_is_good(self, section: type[pydantic.BaseModel]) -> None:
         for name, info in section.model_fields.items():
             for example in info.examples or ():
@@ -760,10 +774,10 @@ class TestSources:
         secrets = given()
         monkeypatch.setenv("PULUMI_CONFIG", json.dumps({"nexus:vpn": '{"type": "embedded"}', **secrets}))
         monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", json.dumps([*secrets]))
-        assert isinstance(settings.load("test")[0].vpn, settings.EmbeddedVpn)
+        assert isinstance(loading.load("test")[0].vpn, EmbeddedVpn)
         monkeypatch.setenv("PULUMI_CONFIG_SECRET_KEYS", "[]")
         with pytest.raises(SettingsError, match="stored in clear"):
-            settings.load("test")
+            loading.load("test")
 
     @pytest.mark.parametrize(
         ("key", "write"),
@@ -800,7 +814,7 @@ class TestSources:
 
     def test_the_file_is_that_of_the_stack(self) -> None:
         with configuration({}), pytest.raises(SettingsError, match=r"\APulumi\.night\.yaml: nexus:vpn: missing"):
-            settings.load("night")
+            loading.load("night")
 
 
 class TestGoodSettings:
@@ -809,10 +823,10 @@ class TestGoodSettings:
         assert str(chosen.edge.bind_address) == "127.0.0.1"
         assert chosen.edge.domain == "localhost"
         assert (chosen.apps.uid, chosen.apps.gid) == (1000, 1000)
-        assert chosen.jellyfin.gpu == settings.NoGpu()
-        assert chosen.monitoring.receiver == settings.NoReceiver()
+        assert chosen.jellyfin.gpu == NoGpu()
+        assert chosen.monitoring.receiver == NoReceiver()
         assert chosen.storage.data is None
-        assert chosen.images == settings.Images()
+        assert chosen.images == Images()
         assert chosen.docker.local_socket is not None
 
     def test_values_get_their_types(self) -> None:
@@ -833,7 +847,7 @@ class TestGoodSettings:
                 secrets=given("wireguard-private-key", "smtp-password"),
             )
         )
-        assert chosen.vpn == settings.WireGuardVpn(
+        assert chosen.vpn == WireGuardVpn(
             type="wireguard",
             provider="custom",
             addresses="10.64.0.2/32,10.64.0.3/24",
@@ -841,14 +855,12 @@ class TestGoodSettings:
             endpoint_port=51820,
             public_key="3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=",
         )
-        assert chosen.storage == settings.Storage(data=PurePosixPath("/srv/media"), min_free_gb=7)
+        assert chosen.storage == Storage(data=PurePosixPath("/srv/media"), min_free_gb=7)
         assert chosen.networks.pool == ipaddress.IPv4Network("10.77.0.0/16")
         assert chosen.docker.local_socket is None
-        assert chosen.jellyfin.gpu == settings.DriGpu(
-            mode="dri", device=PurePosixPath("/dev/dri/renderD129"), render_gid=993
-        )
+        assert chosen.jellyfin.gpu == DriGpu(mode="dri", device=PurePosixPath("/dev/dri/renderD129"), render_gid=993)
         assert chosen.jellyfin.cpus == 1.5
-        assert isinstance(chosen.monitoring.receiver, settings.EmailReceiver)
+        assert isinstance(chosen.monitoring.receiver, EmailReceiver)
         assert chosen.monitoring.receiver.smarthost == "smtp.example.org:587"
 
     @pytest.mark.parametrize("zone", ["EST5EDT", "GB-Eire", "Etc/GMT+5", "America/Argentina/Buenos_Aires", "UTC"])
@@ -857,13 +869,13 @@ class TestGoodSettings:
 
     def test_time_zones_where_the_machine_knows_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(zoneinfo, "available_timezones", set)
-        settings._time_zones.cache_clear()
+        values.time_zones.cache_clear()
         try:
             assert load(on("apps", {"timezone": "Europe/Berlin"})).apps.timezone == "Europe/Berlin"
             (line,) = refusal(on("apps", {"timezone": "../canary"}))
             assert line.startswith("nexus:apps.timezone: must be a time zone such as Europe/Berlin")
         finally:
-            settings._time_zones.cache_clear()
+            values.time_zones.cache_clear()
 
     @pytest.mark.parametrize(
         "domain",
@@ -885,7 +897,7 @@ class TestGoodSettings:
     def test_smarthosts(self, host: str) -> None:
         chosen = receiver(**{**EMAIL, "smarthost": host})
         found = load(Choice(config=chosen.config, secrets=given("smtp-password"))).monitoring.receiver
-        assert isinstance(found, settings.EmailReceiver)
+        assert isinstance(found, EmailReceiver)
         assert found.smarthost == host
 
     def test_a_number_may_be_written_as_text(self) -> None:
@@ -918,7 +930,7 @@ STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
 
 
 class TestFiles:
-    """Pulumi.yaml and the stack files agree with components/settings.py."""
+    """Pulumi.yaml and the stack files agree with components/settings."""
 
     def schema(self) -> dict[str, dict[str, Json]]:
         """The project's own keys that Pulumi.yaml declares."""
@@ -948,15 +960,15 @@ class TestFiles:
         # The salt of the one who committed it would make everyone else's passphrase wrong.
         assert yaml.safe_load(path.read_text()).keys() == {"config"}
         config = stack_file(path.name.removeprefix("Pulumi.").removesuffix(".yaml"))
-        chosen = settings.parse({key.removeprefix("nexus:"): value for key, value in config.items()}, "-")
-        wanted = [secret.key for secret in settings.required_secrets(chosen)]
+        chosen = loading.parse({key.removeprefix("nexus:"): value for key, value in config.items()}, "-")
+        wanted = [secret.key for secret in required_secrets(chosen)]
         assert load(Choice(config=config, secrets=given(*wanted))) == chosen
         assert {key.removeprefix("nexus:") for key in config} <= self.schema().keys()
 
 
 def sections() -> list[type[pydantic.BaseModel]]:
     """Every object that a stack file may contain."""
-    return [Settings, *(model for model in settings._Section.__subclasses__() if model is not Settings)]
+    return [Settings, *(model for model in Section.__subclasses__() if model is not Settings)]
 
 
 class TestDocumentation:
@@ -975,6 +987,6 @@ class TestDocumentation:
         assert section.model_config.get("hide_input_in_errors") is True
 
     @pytest.mark.parametrize("secret", SECRET_KEYS, ids=lambda secret: secret.key)
-    def test_each_secret_says_what_it_is(self, secret: settings.SecretKey) -> None:
+    def test_each_secret_says_what_it_is(self, secret: SecretKey) -> None:
         assert secret.what
         assert secret.key not in Settings.model_fields

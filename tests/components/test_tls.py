@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from components.settings import SettingsError
+from components.settings.load import SettingsError
 from components.tls import certificate_problem, key_problem
 from tests.ci.certificates import make
 from tests.components.recorder import Json

@@ -34,7 +34,7 @@ from components.service import (
     User,
     one_shot,
 )
-from components.settings import Storage as StorageSettings
+from components.settings.schema import Storage as StorageSettings
 from components.storage import Storage, VolumeMount
 
 CHANGED: Final = "NEXUS_TEST_CHANGED"

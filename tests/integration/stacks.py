@@ -26,7 +26,8 @@ from docker.models.containers import Container
 from docker.models.volumes import Volume
 
 from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
-from components.settings import PROJECT, Docker
+from components.settings.schema import Docker
+from components.stackfile import PROJECT
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCKER_HOST: Final = os.environ.get("NEXUS_TEST_ENGINE") or Docker().host

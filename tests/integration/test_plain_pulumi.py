@@ -19,7 +19,7 @@ from typing import Final
 import docker
 import pytest
 
-from components.settings import TLS_CERTIFICATE, TLS_KEY
+from components.settings.secret import TLS_CERTIFICATE, TLS_KEY
 from scripts.engine import VOLUME
 from tests.integration.conftest import own
 from tests.integration.stacks import (

@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 import yaml
 
-from components.settings import SECRET_KEYS
+from components.settings.secret import SECRET_KEYS
 from policies.rules import RULES
 from tests.components.stacks import stack_file
 from tests.integration.stacks import DOCKER_HOST, ROOT

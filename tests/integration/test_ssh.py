@@ -20,7 +20,7 @@ from typing import Final
 import pytest
 
 from components import host, reach
-from components.settings import parse
+from components.settings.load import parse
 from tests.integration.stacks import DOCKER_HOST, Command, Stack, free_port, not_healthy, succeeded
 
 pytestmark = pytest.mark.integration

@@ -25,7 +25,7 @@ import yaml
 from docker.models.containers import Container
 
 from components.secrets import wireguard_public_key
-from components.settings import PLACEHOLDER
+from components.settings.load import PLACEHOLDER
 from policies import config as pack
 from policies.rules import RULES
 from policies.validation import validate

@@ -13,7 +13,8 @@ import pulumi_docker as docker
 import pytest
 from pydantic import BaseModel
 
-from components import settings
+from components.settings.schema import Settings
+from components.settings.secret import SECRET_KEYS
 from policies import config as pack
 from policies.benchmarks import BENCHMARKS, Item, covering
 from policies.rules import FAMILIES, RULES
@@ -125,7 +126,7 @@ def test_a_rule_describes_its_settings(rule: Rule) -> None:
 def models() -> list[type[BaseModel]]:
     """Every model of the two configuration files."""
     found: list[type[BaseModel]] = []
-    left: list[type[BaseModel]] = [settings.Settings, pack.File, pack.ExemptionLine]
+    left: list[type[BaseModel]] = [Settings, pack.File, pack.ExemptionLine]
     while left:
         model = left.pop()
         found.append(model)
@@ -140,14 +141,14 @@ def test_a_setting_is_described(model: type[BaseModel]) -> None:
         key = info.alias or name
         # What tells the forms of an object apart is described where the form is chosen.
         assert info.description or key in ("type", "mode"), f"{model.__name__}.{name} has no description"
-        if model is settings.Settings:
+        if model is Settings:
             assert f"\n## nexus:{key}\n" in page
         else:
             assert f"\n| `{key}` | " in page
 
 
 def test_every_secret_setting_is_there() -> None:
-    for one in settings.SECRET_KEYS:
+    for one in SECRET_KEYS:
         assert f"| `nexus:{one.key}` | " in docs.settings_page()
 
 

@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 
 from components import host
-from components.settings import PLACEHOLDER
+from components.settings.load import PLACEHOLDER
 from policies import config as pack
 from policies.rules import RULES
 from policies.rules.props import UNKNOWN
