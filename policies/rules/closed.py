@@ -138,9 +138,7 @@ RULES: Final = (
         validate=_unnamed,
         settings={
             "variables": texts_setting("NAME, or NAME=VALUE; in both `*` is any text."),
-            "elsewhere": texts_setting(
-                "Containers whose variables are another rule's to check, by logical names.", ["vpn-container"]
-            ),
+            "elsewhere": texts_setting("Containers whose variables are another rule's to check, by logical names."),
         },
     ),
 )

@@ -1,23 +1,20 @@
-"""What a container is configured with: its environment, its arguments and the files that it is given.
+"""What a container is configured with: its environment and the files that it is given.
 
-What a rule forbids does not belong here. Not seen from here: a file that is in the image or on the host, and what a
-script does before it starts the app.
+What a rule forbids does not belong here. Not seen from here: a file that is in the image or on the host.
 """
 
 import json
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
 import yaml
 
 from components.strictyaml import Loader
 from policies.rules.containers import items, table
-from policies.rules.props import UNKNOWN, Path, Unknown, Value, leaves, plain, safe_name
+from policies.rules.props import UNKNOWN, Path, Unknown, Value, plain
 from policies.rules.rule import Resource
 
 
@@ -86,67 +83,6 @@ def _variables(resource: Resource) -> Iterator[tuple[Path, str, str]]:
             if one is not UNKNOWN:
                 name, _, value = str(one).partition("=")
                 yield ("envs", index), name, value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting: where it is, its name in capitals with `_` between the words, and its value.
-
-    A flag without a value has the value `true`. `note` is the name as it stands there.
-    """
-
-    path: Path
-    name: str
-    value: str
-    note: str = ""
-
-
-def settings(resource: Resource) -> tuple[Setting, ...]:
-    """Every setting of a container, in its environment, its arguments and its files."""
-    return resource.once(_settings)
-
-
-def _settings(resource: Resource) -> Iterator[Setting]:
-    for path, name, value in variables(resource):
-        yield Setting(path=path, name=_name(name), value=value.strip("\"' "), note=safe_name(name) or "")
-    for key in ("entrypoints", "command"):
-        words = [(index, word) for index, one in enumerate(items(resource.props.get(key))) for word in _words(one)]
-        for (index, word), (_, following) in pairwise([*words, (0, "-")]):
-            flag = re.fullmatch(r"(--?)?([A-Za-z_][\w.-]*)(?:=(.*))?", word, re.DOTALL)
-            if flag and (flag[1] or flag[3] is not None):
-                value = flag[3] if flag[3] is not None else "true" if following.startswith("-") else following
-                yield Setting(path=(key, index), name=_name(flag[2]), value=value, note=safe_name(flag[2]) or "")
-    for file in files(resource):
-        if isinstance(file.text, str):
-            yield from _of_file(file, file.text)
-
-
-def _words(argument: Value) -> list[str]:
-    return re.sub(r"[\"'`;&|(){}]", " ", argument).split() if isinstance(argument, str) else []
-
-
-def _name(text: str) -> str:
-    """A name as words in capitals: `log.level`, `logLevel` and `LOG__LEVEL` are LOG_LEVEL."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
-    return re.sub(r"[^A-Z0-9]+", "_", apart.upper()).strip("_")[-100:]
-
-
-def _of_file(file: File, text: str) -> Iterator[Setting]:
-    try:
-        document = file.document()
-    except UnreadableError:
-        return  # that is a finding of its own
-    for path, value in leaves(document):
-        name = _name(".".join(part for part in path if isinstance(part, str)))
-        yield Setting(path=(*file.path, *path), name=name, value=str(value))
-    section = ""
-    for number, line in enumerate(text.splitlines() if document is None else [], 1):
-        if heading := re.fullmatch(r"\s*\[([^\]]*)\]\s*", line):
-            section = heading[1]
-        found = re.fullmatch(r"\s*<?(?:export\s+)?([A-Za-z_][\w.\\-]*)\s*[=:>]\s*(.*?)\s*(?:</.*)?", line)
-        if found:
-            value = found[2].strip("\"'")
-            yield Setting(path=(*file.path, number), name=_name(f"{section}.{found[1]}"), value=value)
 
 
 class _Loader(Loader):

@@ -364,14 +364,6 @@ RULES: Final = (
             "is the host's own network",
             "Give it its own network and let the others reach it there",
         ),
-        Check(
-            "networksAdvanced",
-            lambda value, _props, _config: text_of(table(value).get("name")).strip().casefold() != "host",
-            "is the host's own network",
-            "Attach it to networks of the stack",
-            each=True,
-            at="name",
-        ),
         benchmarks=("CIS 5.10", "OWASP 5"),
     ),
     _rule(

@@ -1,9 +1,9 @@
-"""Family `data`: what cannot be made again is not lost by a slip, lies where a database can live, and is written by
-whom it belongs to.
+"""Family `data`: what cannot be made again is not lost by a slip, and is written by whom it belongs to.
 
 A volume holds data unless it is on the list of those that can be made again. Checked is `protect`, which keeps a
 resource from being deleted; `retainOnDelete` is not shown to a policy, so that is tested in the program
-(tests/components). Not seen from here: whether a path of the host is a network file system.
+(tests/components). That a volume is the engine's own local one, and none on a network, where SQLite breaks, is
+`known-inputs`: it has no input but a name. Not seen from here: whether a path of the host is a network file system.
 """
 
 import posixpath
@@ -38,16 +38,6 @@ def _protected(resource: Resource, config: Config) -> Iterator[Finding]:
             problem="can be deleted or replaced with one command, and what it holds with it",
             advice="Declare it with `protect`; what can be made again is on the list in this rule's settings",
         )
-
-
-def _local(resource: Resource, _config: Config) -> Iterator[Finding]:
-    for key, good in (("driver", (None, "", "local", UNKNOWN)), ("driverOpts", (None, {}, UNKNOWN))):
-        if resource.kind == "Volume" and resource.props.get(key) not in good:
-            yield Finding(
-                path=(key,),
-                problem="is not the engine's own local volume: on a network's file system databases break",
-                advice="Take it out; the media tree alone may lie elsewhere, as a directory that is bound",
-            )
 
 
 def _mounted(stack: Stack, config: Config) -> Iterator[Finding]:
@@ -106,13 +96,6 @@ RULES: Final = (
                 "Volumes that can be made again, as patterns of logical names.", list(DISPOSABLE)
             )
         },
-    ),
-    Rule(
-        name="local-databases",
-        description="What apps keep in databases lies on a local file system: SQLite breaks on a network's.",
-        remediation="Use the engine's local volume, without options. The media tree alone may be of another kind.",
-        severity=Severity.HIGH,
-        validate=_local,
     ),
     Rule(
         name="declared-volumes",

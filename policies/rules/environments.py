@@ -2,24 +2,26 @@
 
 On the stacks of `development-stacks` (policies/config.yaml) these rules are silent; every other stack counts as
 staging or production. Checked are facts: the logical name of the VPN peer, the address of a VPN's server, the
-certificate, and a few settings, by the last words of their names, in arguments, environment and files. Which
-variables an app has at all, and with which values, is `known-environment`; whether a route asks for a sign-in,
-`every-route-has-a-chain`; that no image is the lab's, `image-registry`. Not seen from here: what people set in an
-app's own pages, and what is in an image.
+certificate, and a short list of settings in arguments and files. Which variables an app has, and with which values,
+is `known-environment`; whether a route asks for a sign-in, `every-route-has-a-chain`; that no image is the lab's,
+`image-registry`. Not seen from here: what people set in an app's own pages, and what is in an image.
 """
 
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
-from policies.rules.configuration import files, settings, texts
+from policies.rules.configuration import files, texts, variables
+from policies.rules.containers import items, text_of
+from policies.rules.literals import assignments, words
+from policies.rules.props import Path, safe_name
 from policies.rules.rule import (
     DEVELOPMENT,
     Config,
@@ -44,74 +46,52 @@ def _outside_development(validate: ResourceValidation) -> ResourceValidation:
     return outside
 
 
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """A setting that is refused: the last words of its name, and the values."""
-
-    name: str
-    value: str
-    problem: str
-
-    def is_met(self, name: str, value: str) -> bool:
-        """Whether a setting is it."""
-        return (
-            re.fullmatch(rf"(?:.*_)?(?:{self.name})", name) is not None
-            and re.fullmatch(self.value, value, re.IGNORECASE | re.DOTALL) is not None
-        )
-
-
-_ON: Final = r"1|true|t|yes|y|on|enabled?"
-_OFF: Final = r"0|false|f|no|n|off|none|disabled?|never"
-_TALKATIVE: Final = r"(?:.*[\s,;:|=])?(?:debug\d?|dbg|trace|trc|verbose|silly|finest)(?:[\s,;:|].*)?"
+_ON: Final = r"1|true|yes|on|enabled?"
+_OFF: Final = r"0|false|no|off|none|disabled?|disabledforlocaladdresses"
 _LOGS: Final = "makes the app log far more than it should, what people do and secrets included"
-_DEBUG: Final = (
-    Refused(name=r"\w*LEVEL|LOG|LOGGING|VERBOSITY|LOG_\w+", value=_TALKATIVE, problem=_LOGS),
-    Refused(name=r"DEBUG|TRACE|VERBOSE|DEBUG_MODE|(?:ENABLE|LOG)_(?:DEBUG|TRACE)", value=_ON, problem=_LOGS),
-    Refused(
-        name=r"PPROF|PROFILING|(?:ENABLE|WEB_ENABLE)_(?:PPROF|PROFILING)|API_(?:INSECURE|DASHBOARD|DEBUG)",
-        value=_ON,
-        problem="opens pages that are for a developer alone",
-    ),
-)
 _NOBODY: Final = "lets people in without asking who they are"
-_BYPASS: Final = (
-    Refused(name="(?:AUTH_)?ANONYMOUS(?:_AUTH)?(?:_ENABLED)?|ALLOW_ANONYMOUS", value=_ON, problem=_NOBODY),
-    Refused(name="AUTH(?:ENTICATION)?(?:_METHOD|_TYPE|_ENABLED|_REQUIRED)?|SIGN_IN", value=_OFF, problem=_NOBODY),
-    Refused(name="(?:NO|DISABLE|SKIP|BYPASS)_(?:AUTH|LOGIN|SIGN_IN)(?:_ENABLED)?", value=_ON, problem=_NOBODY),
-    Refused(name="LOCAL_?HOST_AUTH", value=_OFF, problem="lets in whoever comes from the same network namespace"),
-    Refused(
-        name="AUTH_SUBNET_WHITELIST_ENABLED|BYPASS_LOCAL_AUTH|AUTH_PROXY_ENABLED|ALLOW_SIGN_UP",
-        value=_ON,
-        problem="lets in a whole network, or anybody who says who they are",
-    ),
-    Refused(
-        name="INSECURE_SKIP_VERIFY|(?:TLS|SSL)_SKIP_VERIFY|SKIP_TLS_VERIFY|NO_CHECK_CERTIFICATE|(?<!API_)INSECURE",
-        value=_ON,
-        problem="makes the app accept any certificate, or believe any address",
-    ),
-    Refused(
-        name="(?:TLS|SSL|CERTIFICATE)_(?:VERIFY|VALIDATION)|CERTIFICATE_VALIDATION",
-        value=rf"{_OFF}|disabledforlocaladdresses",
-        problem="makes the app accept any certificate",
-    ),
-    Refused(
-        name="ENV|ENVIRONMENT|APP_MODE|NODE_ENV|DEV_MODE|DEVELOPMENT",
-        value=rf"dev|development|debug|{_ON}",
-        problem="runs the app as developers run it",
-    ),
-    Refused(name="WEB_ENABLE_ADMIN_API", value=_ON, problem="lets anybody in reach delete what is stored"),
+_ANY_CERTIFICATE: Final = "makes the app accept any certificate"
+FORBIDDEN: Final = (
+    # The end of a setting's name, without case and what parts its words; its value; what is wrong with it.
+    (r"level|verbosity|log", r"(?:.*[\s,;:|=])?(?:debug|trace|verbose)(?:[\s,;:|].*)?", _LOGS),
+    (r"debug|trace|verbose", _ON, _LOGS),
+    (r"pprof|profiling|api(?:insecure|dashboard)", _ON, "opens pages that are for a developer alone"),
+    (r"enableadminapi", _ON, "lets anybody in reach delete what is stored"),
+    (r"anonymous(?:enabled)?|allowsignup|noauth|disableauth", _ON, _NOBODY),
+    (r"auth(?:entication)?(?:method|type|enabled|required)?", _OFF, _NOBODY),
+    (r"authsubnetwhitelistenabled|bypasslocalauth", _ON, _NOBODY),
+    (r"skipverify|nocheckcertificate", _ON, _ANY_CERTIFICATE),
+    (r"certificatevalidation|(?:tls|ssl)verify", _OFF, _ANY_CERTIFICATE),
 )
 
 
-def _settings(refused: Sequence[Refused]) -> ResourceValidation:
-    def validate(resource: Resource, _config: Config) -> Iterator[Finding]:
-        for setting in settings(resource):
-            found = next((one for one in refused if one.is_met(setting.name, setting.value)), None)
-            if found is not None:
-                advice = "Take it out, or set it on stacks of development alone"
-                yield Finding(path=setting.path, problem=found.problem, advice=advice, note=setting.note)
+def _settings(resource: Resource) -> Iterator[tuple[Path, str, str]]:
+    """What arguments and files set: where, the name, and the value; a flag without one has the value `true`.
 
-    return _outside_development(validate)
+    Not the environment: there `known-environment` has each name, with its value where a value is a door.
+    """
+    for key in ("entrypoints", "command"):
+        arguments = [text_of(one) for one in items(resource.props.get(key))]
+        for index, (word, following) in enumerate(pairwise([*arguments, "-"])):
+            if flag := re.fullmatch(r"--?([A-Za-z][\w.-]*)", word):
+                yield (key, index), flag[1], "true" if following.startswith("-") else following
+            for name, value in assignments(word):
+                yield (key, index), name, value
+    for file in files(resource):
+        for number, line in enumerate(file.text.splitlines() if isinstance(file.text, str) else [], 1):
+            for name, value in assignments(line):
+                yield (*file.path, number), name, value
+
+
+def _bypass(resource: Resource, _config: Config) -> Iterator[Finding]:
+    for path, name, value in _settings(resource):
+        # In a file the line tells enough.
+        note = safe_name(name) if path[0] != "uploads" else None
+        squashed, given = "".join(words(name)), value.strip("\"' ").casefold()
+        for end, refused, problem in FORBIDDEN:
+            if re.fullmatch(f"(?:.*)(?:{end})", squashed) and re.fullmatch(refused, given, re.DOTALL):
+                advice = "Take it out, or set it on stacks of development alone"
+                yield Finding(path=path, problem=problem, advice=advice, note=note or "")
 
 
 # Not `is_private`: that is also true of the addresses set aside for documentation.
@@ -124,7 +104,7 @@ _INSIDE: Final = tuple(
         ),
     )
 )
-_ENDPOINT: Final = re.compile(r"(?:.*_)?ENDPOINT(?:_IP)?|(?:.*_)?REMOTE")
+_ENDPOINT: Final = re.compile(r"(?:.*_)?ENDPOINT(?:_IP)?")
 _REMOTE: Final = re.compile(r"^[ \t]*remote[ \t]+(\S+)", re.MULTILINE)
 """Where OpenVPN's own configuration says whom to connect to."""
 
@@ -147,9 +127,9 @@ def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
     if resource.name in [f"{peer}-{kind}" for peer in peers for kind in ("container", "seed")]:
         yield Finding(path=("name",), problem="is the VPN server of development, which hides nothing", advice=advice)
     problem = "is an address on this machine or its own networks: the tunnel would end here"
-    for setting in settings(resource):
-        if _ENDPOINT.fullmatch(setting.name) and _is_inside(setting.value, peers):
-            yield Finding(path=setting.path, problem=problem, advice=advice, note=setting.note)
+    for path, name, value in variables(resource):
+        if _ENDPOINT.fullmatch(name) and _is_inside(value, peers):
+            yield Finding(path=path, problem=problem, advice=advice, note=name)
     for file in files(resource):
         if isinstance(file.text, str) and any(_is_inside(one, peers) for one in _REMOTE.findall(file.text)):
             yield Finding(path=file.path, problem=problem, advice=advice)
@@ -195,23 +175,12 @@ RULES: Final = (
     Rule(
         name="no-dev-bypass",
         description=(
-            "On staging and production no app runs in a mode for developers, accepts any certificate, or lets people "
-            "in without a sign-in: each is a door that development leaves open."
+            "On staging and production no app is told, by an argument or a file, to accept any certificate, to let "
+            "people in without a sign-in, to serve a developer's pages or to log at a developer's level."
         ),
         remediation="Take the setting out, or set it for the stacks of development alone.",
         severity=Severity.CRITICAL,
-        validate=_settings(_BYPASS),
-        settings=SETTINGS,
-    ),
-    Rule(
-        name="no-debug-flag",
-        description=(
-            "On staging and production no app logs at a developer's level or serves pages for developers (profiles, "
-            "a dashboard of the edge's own): both tell what nobody should read."
-        ),
-        remediation="Take the flag out, or set the level to `info`; set it for the stacks of development alone.",
-        severity=Severity.MEDIUM,
-        validate=_settings(_DEBUG),
+        validate=_outside_development(_bypass),
         settings=SETTINGS,
     ),
     Rule(
@@ -226,7 +195,7 @@ RULES: Final = (
         ),
         severity=Severity.CRITICAL,
         validate=_outside_development(_embedded),
-        settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.", ["vpn-peer"])},
+        settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.")},
     ),
     Rule(
         name="no-dev-certificate",

@@ -7,6 +7,7 @@ tokens of issuers that this platform deals with. Nothing here proves that a text
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
@@ -146,11 +147,16 @@ _ASSIGNMENTS: Final = tuple(
 )
 
 
-def assignments(text: str) -> Iterator[tuple[str, str]]:
+@lru_cache(maxsize=16384)
+def assignments(text: str) -> tuple[tuple[str, str], ...]:
     """Names and values that a text sets, in the spellings of shells, flags, URLs, JSON, XML, INI, YAML and headers.
 
     A value that assigns in turn (`OPTS="-Dpassword=x"`) is looked into.
     """
+    return tuple(_assignments(text))
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
     plain = text.replace("\\n", "\n").replace('\\"', '"')
     for pattern in _ASSIGNMENTS:
         for found in pattern.finditer(plain):
@@ -159,7 +165,7 @@ def assignments(text: str) -> Iterator[tuple[str, str]]:
             if not (":" in found[0] and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z,.']+){2,}", bare)):
                 yield found["name"], found["value"].strip()
             if len(bare) < len(text) and re.search(r"[=:]|--?\w", bare):
-                yield from assignments(bare)
+                yield from _assignments(bare)
 
 
 def sets_secret(text: str) -> bool:

@@ -14,8 +14,8 @@ from typing import Final
 from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
-from policies.rules.containers import is_enabled, is_known, items, number, table, text_of
-from policies.rules.props import UNKNOWN
+from policies.rules.containers import items, number, table, text_of
+from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 
 TABLE: Final = "table"
@@ -27,38 +27,37 @@ ANSWERS: Final = "answers"
 CONNECTS: Final = "connects"
 """The container opens connections on that network, and has no name there."""
 
-_INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
-_ICC: Final = "com.docker.network.bridge.enable_icc"
-_DEFAULTS: Final = {_INHIBIT: "false", _ICC: "true"}
-"""What the engine does where nothing is said."""
-_NEEDED: Final = {_INHIBIT: "true", _ICC: "false"}
+_INHIBIT: Final = ("com.docker.network.bridge.inhibit_ipv4", "true", "reaches the host at its gateway")
+_ICC: Final = (
+    "com.docker.network.bridge.enable_icc",
+    "false",
+    "has members that reach one another, and are there for the outside alone",
+)
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
+_OF_THE_ENGINE: Final = _DEFAULT_BRIDGES | {"none", "host"}
 
 
 def _published(resource: Resource, config: Config) -> Iterator[Finding]:
-    ports, allowed = resource.props.get("ports"), {number(one) for one in items(config.get("ports"))}
-    if resource.kind != "Container" or not items(ports):
+    ports, allowed = items(resource.props.get("ports")), {number(one) for one in items(config.get("ports"))}
+    if resource.kind != "Container" or not ports:
         return
     if resource.name not in texts(config.get("edge")):
         advice = "Take it out, and give the app a route at the edge"
         yield Finding(path=("ports",), problem="publishes a port, and this is not the edge", advice=advice)
         return
-    numbers = {number(table(port).get("external")) for port in items(ports)} - {None}
-    if len(numbers) > len(allowed):
+    if len({number(table(port).get("external")) for port in ports} - {None}) > len(allowed):
         problem = "is more than there are on the list"
         yield Finding(path=("ports",), problem=problem, advice="Publish no more than that")
-    for index, port in enumerate(map(table, items(ports))):
-        external, protocol, address = port.get("external"), port.get("protocol", "tcp"), port.get("ip")
+    for index, port in enumerate(map(table, ports)):
+        external, address = port.get("external"), port.get("ip")
         given = number(external)
-        if is_known(external) and given not in allowed and not (given or 0) >= 1024:
+        if external is not UNKNOWN and given not in allowed and not (given or 0) >= 1024:
             yield Finding(
                 path=("ports", index, "external"),
                 problem="is not given, or is a port of the host below 1024 that is not on the list",
                 advice="Publish 80 and 443, or ports from 1024 on",
             )
-        if is_known(protocol) and protocol != "tcp":
-            yield Finding(path=("ports", index, "protocol"), problem="is not tcp", advice="Publish TCP alone")
-        if is_known(address) and not text_of(address).strip():
+        if address is not UNKNOWN and not text_of(address).strip():
             yield Finding(
                 path=("ports", index, "ip"),
                 problem="is not given: the engine then publishes on every address, past the host's firewall",
@@ -70,94 +69,49 @@ def _own_networks(resource: Resource, _config: Config) -> Iterator[Finding]:
     if resource.kind != "Container":
         return
     advice = "Attach it to networks of the stack, by `network` in its declaration"
-    mode, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
-    text = mode.strip().casefold() if isinstance(mode, str) else ""
+    given, attached = resource.props.get("networkMode"), resource.props.get("networksAdvanced")
+    mode = text_of(given).strip().casefold()
     # The provider fills in "bridge" where nothing is given, and takes a container off it that has its own networks.
-    if text in _DEFAULT_BRIDGES and is_known(attached) and not items(attached):
-        yield Finding(
-            path=("networkMode",), problem="is the engine's default bridge, where all reach all", advice=advice
-        )
-    elif mode in (None, "") and is_known(attached) and not items(attached):
-        yield Finding(
-            path=("networksAdvanced",),
-            problem="names no network: the engine then uses its default bridge, where all reach all",
-            advice=advice,
-        )
+    if attached is not UNKNOWN and not items(attached) and given is not UNKNOWN and mode in {"", *_DEFAULT_BRIDGES}:
+        problem = "is the engine's default bridge, which it also takes where none is named: there all reach all"
+        yield Finding(path=("networkMode" if mode else "networksAdvanced",), problem=problem, advice=advice)
     # The provider attaches `networksAdvanced` beside it, and the engine takes a network's name or id here as well.
-    if text and text not in {*_DEFAULT_BRIDGES, "none", "host"} and not text.startswith("container:"):
-        yield Finding(
-            path=("networkMode",),
-            problem="is a network by name or id, past the table of who is on which",
-            advice="Attach it by `networksAdvanced`",
-        )
+    elif mode and mode not in _OF_THE_ENGINE and not mode.startswith("container:"):
+        problem = "is a network by name or id, past the table of who is on which"
+        yield Finding(path=("networkMode",), problem=problem, advice=advice)
     for index, item in enumerate(items(attached)):
-        name = table(item).get("name")
-        if isinstance(name, str) and name.strip().casefold() in _DEFAULT_BRIDGES:
-            yield Finding(
-                path=("networksAdvanced", index, "name"), problem="is the engine's default bridge", advice=advice
-            )
+        if text_of(table(item).get("name")).strip().casefold() in _OF_THE_ENGINE:
+            problem = "is a network of the engine's own, its default bridge or the host's"
+            yield Finding(path=("networksAdvanced", index, "name"), problem=problem, advice=advice)
 
 
 def _network(resource: Resource, config: Config) -> Iterator[Finding]:
     if resource.kind != "Network":
         return
-    props = resource.props
-    driver = props.get("driver")
-    if is_known(driver) and driver not in (None, "", "bridge"):
-        yield Finding(
-            path=("driver",),
-            problem="is not bridge: containers would be on the host's own network segment",
-            advice="Use a bridge",
-        )
-    if is_enabled(props.get("ipv6")):
-        problem = "is a second way out that no rule of the stack looks at"
-        yield Finding(path=("ipv6",), problem=problem, advice="Take it out")
-    if is_known(props.get("ipamConfigs")) and not any(
-        table(item).get("subnet") for item in items(props.get("ipamConfigs"))
+    ranges, options, internal = (resource.props.get(key) for key in ("ipamConfigs", "options", "internal"))
+    subnets = [table(item).get("subnet") for item in items(ranges)]
+    if ranges is not UNKNOWN and not (
+        subnets and all(one is UNKNOWN or _is_private(text_of(one)) for one in subnets)
     ):
         yield Finding(
             path=("ipamConfigs",),
-            problem="leaves the address range to the engine, which may take one of the home's",
+            problem="leaves the address range to the engine, or has one that is not a small private one of IPv4",
             advice="Cut it from `nexus:networks.pool`",
         )
-    for item in items(props.get("ipamConfigs")):
-        subnet = table(item).get("subnet")
-        if isinstance(subnet, str) and not _private_range(subnet):
-            yield Finding(
-                path=("ipamConfigs",),
-                problem="has a range that is not a small private one of IPv4",
-                advice="Cut it from `nexus:networks.pool`",
-            )
-    open_ones = texts(config.get("open"))
-    needed = {} if resource.name in open_ones else {_INHIBIT: "reaches the host at its gateway"}
-    if resource.name in texts(config.get("apart")):
-        needed[_ICC] = "has members that reach one another, and are there for the outside alone"
-    for key, problem in needed.items():
-        value = table(props.get("options")).get(key)
-        if is_known(props.get("options")) and is_known(value) and text_of(value).strip().casefold() != _NEEDED[key]:
-            yield Finding(path=("options",), problem=problem, advice=f"Set {key} to {_NEEDED[key]}")
-    for key, value in table(props.get("options")).items():
-        if key not in needed and (key, value) not in _DEFAULTS.items():
-            yield Finding(
-                path=("options", key),
-                problem="changes how the network is joined to the host and to others",
-                advice="Take it out",
-            )
-    if resource.name not in open_ones and is_known(props.get("internal")) and not is_enabled(props.get("internal")):
+    is_open = resource.name in texts(config.get("open"))
+    needed = [*([] if is_open else [_INHIBIT]), *([_ICC] if resource.name in texts(config.get("apart")) else [])]
+    for key, value, problem in needed:
+        if UNKNOWN not in (options, table(options).get(key)) and table(options).get(key) != value:
+            yield Finding(path=("options",), problem=problem, advice=f"Set {key} to {value}")
+    if internal is not UNKNOWN and (internal is True) is is_open:
         yield Finding(
             path=("internal",),
-            problem="is not on: the network has a way out, and is not among those that are meant to",
-            advice="Set it, or add the network to this rule's settings with the table in components/networks.py",
-        )
-    if resource.name in open_ones and is_enabled(props.get("internal")):
-        yield Finding(
-            path=("internal",),
-            problem="is on, and the network is meant to have a way out",
-            advice="Take it out of this rule's settings where that has changed",
+            problem="is not as meant: a network leads out where the list of those says so, and nowhere else",
+            advice="Set it; or add the network to `open` in this rule's settings, beside its row in the program",
         )
 
 
-def _private_range(subnet: str) -> bool:
+def _is_private(subnet: str) -> bool:
     try:
         found = ipaddress.IPv4Network(subnet.strip(), strict=False)
     except ValueError:
@@ -183,13 +137,6 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
                 advice="Declare it in components/networks.py, run `make docs` and have policies/matrix.yaml reviewed",
                 resource=network,
             )
-    for one in stack.of("Service"):
-        yield Finding(
-            path=("taskSpec",),
-            problem="is a Swarm service, whose networks the table does not have",
-            advice="Declare a container",
-            resource=one,
-        )
     for one in stack.of("Container"):
         given = one.props.get("networksAdvanced")
         if given is UNKNOWN:
@@ -203,27 +150,17 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
                 continue
             logical = by_name.get(name, "")
             attached.add(logical)
+            path: Path = ("networksAdvanced", index)
+            problem, advice = "", "Take it out of the service's `network`, or have a new table reviewed (`make docs`)"
             if not logical and all(isinstance(network.props.get("name"), str) for network in networks.values()):
-                yield Finding(
-                    path=("networksAdvanced", index),
-                    problem="is no network of this stack",
-                    advice="Attach it to networks of the stack alone",
-                    resource=one,
-                )
+                problem = "is no network of this stack"
             elif logical in rows and one.name not in rows[logical]:
-                yield Finding(
-                    path=("networksAdvanced", index),
-                    problem="is a network on which the table does not have this container",
-                    advice="Take it out of the service's `network`, or run `make docs` and have the table reviewed",
-                    resource=one,
-                )
+                problem = "is a network on which the table does not have this container"
             elif logical in rows and rows[logical][one.name] == CONNECTS and items(table(item).get("aliases")):
-                yield Finding(
-                    path=("networksAdvanced", index, "aliases"),
-                    problem="is a name on a network where the table has this container only open connections",
-                    advice="Take it out, or run `make docs` and have the table reviewed",
-                    resource=one,
-                )
+                path = (*path, "aliases")
+                problem = "is a name on a network where the table has this container only open connections"
+            if problem:
+                yield Finding(path=path, problem=problem, advice=advice, resource=one)
         missing = {name for name, members in rows.items() if one.name in members} - attached
         if missing and not unsure:
             yield Finding(
@@ -235,14 +172,13 @@ def _membership(stack: Stack, config: Config) -> Iterator[Finding]:
 
 
 def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
-    wanted = {name: target for name, target in table(config.get("riders")).items() if isinstance(target, str)}
-    there = {one.name for one in stack.of("Container")}
-    for one in stack.of("Container"):
-        mode = one.props.get("networkMode")
-        rides = isinstance(mode, str) and mode.strip().casefold().startswith("container:")
-        target = wanted.get(one.name)
-        if target is None:
-            if rides:
+    wanted = table(config.get("riders"))
+    containers = {one.name: one for one in stack.of("Container")}
+    for one in containers.values():
+        mode, target = one.props.get("networkMode"), text_of(wanted.get(one.name))
+        shares = text_of(mode).strip().casefold().startswith("container:")
+        if one.name not in wanted:
+            if shares:
                 yield Finding(
                     path=("networkMode",),
                     problem="is the namespace of another container, which only the downloader may share",
@@ -250,21 +186,20 @@ def _riders(stack: Stack, config: Config) -> Iterator[Finding]:
                     resource=one,
                 )
             continue
-        if target not in there:
+        if target not in containers:
             continue
         sources = one.sources.get("networkMode")
-        physical = next((box.props.get("name") for box in stack.of("Container") if box.name == target), None)
-        named = isinstance(mode, str) and mode.strip() == f"container:{physical}"
+        named = text_of(mode).strip() == f"container:{containers[target].props.get('name')}"
         # An id says nothing by itself: what the property is made from has to be that container, and no other.
         elsewhere = sources != {target} if sources else mode is not UNKNOWN and not named
-        if (mode is not UNKNOWN and not rides) or elsewhere:
+        if (mode is not UNKNOWN and not shares) or elsewhere:
             yield Finding(
                 path=("networkMode",),
                 problem="is not the VPN container's namespace: the downloader would have another way out",
                 advice="Let it share the VPN container's namespace, by its id",
                 resource=one,
             )
-        for key in ("networksAdvanced", "ports", "hosts", "dns", "dnsSearches"):
+        for key in ("networksAdvanced", "ports"):
             if items(one.props.get(key)):
                 yield Finding(
                     path=(key,),
@@ -285,7 +220,7 @@ RULES: Final = (
         severity=Severity.CRITICAL,
         validate=_published,
         settings={
-            "edge": texts_setting("Logical names of the containers that may publish ports.", ["traefik-container"]),
+            "edge": texts_setting("Logical names of the containers that may publish ports."),
             "ports": {
                 "type": "array",
                 "items": {"type": "number"},
@@ -305,8 +240,8 @@ RULES: Final = (
     ),
     Rule(
         name="internal-network",
-        description="A network is a bridge that leads neither out nor to the host, but for the few meant to.",
-        remediation="Set `internal`, inhibit_ipv4, driver bridge and a range; take attachable, ingress and ipv6 out.",
+        description="A network leads neither out nor to the host, but for the few meant to, and has a private range.",
+        remediation="Set `internal`, inhibit_ipv4 and a range.",
         severity=Severity.HIGH,
         validate=_network,
         settings={
@@ -343,14 +278,14 @@ RULES: Final = (
     Rule(
         name="downloader-inside-its-vpn",
         description="The downloader has no network but its VPN container's namespace; nothing else shares one.",
-        remediation="Set `networkMode` to container:<id of the VPN container>, and no network, port or DNS.",
+        remediation="Set `networkMode` to container:<id of the VPN container>, and no network or port.",
         severity=Severity.CRITICAL,
         validate_stack=_riders,
         settings={
             "riders": {
                 "type": "object",
                 "additionalProperties": {"type": "string"},
-                "default": {"qbittorrent-container": "vpn-container"},
+                "default": {},
                 "description": "Of each container that shares a namespace the one whose it is, by logical names.",
             }
         },

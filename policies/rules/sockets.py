@@ -17,7 +17,7 @@ from pulumi_policy import Severity
 
 from policies.rules.configuration import texts
 from policies.rules.containers import items, table, text_of
-from policies.rules.props import UNKNOWN, Path, Value, safe_name
+from policies.rules.props import UNKNOWN, Path, Value, leaves, safe_name
 from policies.rules.rule import Config, Finding, Resource, Rule, texts_setting
 
 _FILE: Final = re.compile(r"\.sock(?:et)?\b|npipe|pipe[\\/]", re.IGNORECASE)
@@ -106,90 +106,53 @@ _PROBLEM: Final = "is the address of a container engine's API"
 
 
 def _addresses(resource: Resource, _config: Config) -> Iterator[Finding]:
-    advice = "Take it out; the one consumer of a socket proxy is named by an exemption"
     if resource.type.startswith("pulumi:providers:"):
         host = resource.props.get("host")
         if host not in (None, "", UNKNOWN) and not re.match(r"(?:unix|ssh)://", str(host)):
             advice = "Use unix:// or ssh://: who reaches the port of an engine is root on its host"
             yield Finding(path=("host",), problem=_PROBLEM + " over TCP", advice=advice)
         return
-    texts_of: list[tuple[Path, Value]] = []
-    for key in ("entrypoints", "command", "envs"):
-        texts_of += [((key, index), value) for index, value in enumerate(items(resource.props.get(key)))]
-    tests = items(table(resource.props.get("healthcheck")).get("tests"))
-    texts_of += [(("healthcheck", "tests", index), value) for index, value in enumerate(tests)]
-    for index, upload in enumerate(items(resource.props.get("uploads"))):
-        texts_of.append((("uploads", index, "content"), table(upload).get("content")))
-    for path, value in texts_of:
-        if _ADDRESS.search(text_of(value)):
-            note = safe_name(text_of(value).partition("=")[0]) if path[0] == "envs" else ""
+    for path, leaf in leaves(resource.props):
+        if path[0] != "mounts" and _ADDRESS.search(str(leaf)):
+            note = safe_name(str(leaf).partition("=")[0]) if path[0] == "envs" else None
+            advice = "Take it out; the one consumer of a socket proxy is named by an exemption"
             yield Finding(path=path, problem=_PROBLEM, advice=advice, note=note or "")
 
 
-# ---- socket proxies ----
+# ---- socket proxies
 
 _PROXY: Final = re.compile(r"socket-?proxy|dockersocket", re.IGNORECASE)
-_CALL: Final = re.compile(r"-allow[A-Z]+=")
 _VARYING: Final = r"[\w.\\-]*"
 """What `*` stands for in a call: a part of a container's name, as a regular expression has it."""
 
 
 def _is_proxy(resource: Resource, config: Config) -> bool:
-    image = text_of(resource.props.get("image"))
-    return (
+    return resource.kind == "Container" and (
         resource.name in table(config.get("proxies"))
-        or _PROXY.search(image) is not None
+        or _PROXY.search(text_of(resource.props.get("image"))) is not None
         or any(_is_socket(source) for _, source, _ in _binds(resource))
     )
 
 
-def _words(resource: Resource, config: Config) -> Iterator[tuple[Path, str, bool]]:
-    """Where each word of a proxy's command is, the word, and whether a line of the settings has it."""
-    if resource.kind != "Container" or not _is_proxy(resource, config):
+def _proxies(resource: Resource, config: Config) -> Iterator[Finding]:
+    if not _is_proxy(resource, config):
         return
     own = texts(table(config.get("proxies")).get(resource.name))
+    listed = [_VARYING.join(map(re.escape, one.split("*"))) for one in (*own, *texts(config.get("every")))]
     for index, word in enumerate(items(resource.props.get("command"))):
-        if word is not UNKNOWN:
-            text = text_of(word)
-            yield ("command", index), text, any(_fits(one, text) for one in (*own, *texts(config.get("every"))))
-
-
-def _fits(line: str, word: str) -> bool:
-    return re.fullmatch(_VARYING.join(map(re.escape, line.split("*"))), word) is not None
-
-
-def _option(word: str) -> str:
-    return safe_name(word.partition("=")[0].lstrip("-")) or ""
-
-
-_LINE: Final = "or have it reviewed as a line under `proxies` of this rule's settings in policies/config.yaml"
-
-
-def _calls(resource: Resource, config: Config) -> Iterator[Finding]:
-    for path, word, listed in _words(resource, config):
-        if _CALL.match(word) and not (listed and re.match(r"-allow(?:GET|HEAD)=", word)):
+        text = text_of(word)
+        named = any(re.fullmatch(one, text) for one in listed)
+        asks = re.match(r"-allow(?:GET|HEAD)=|-allow[a-z]", text) is not None or not text.startswith("-allow")
+        if word is not UNKNOWN and not (named and asks):
             yield Finding(
-                path=path,
-                problem="lets requests pass that change something, or that no line names for this proxy",
-                advice=f"Let GET and HEAD of single paths pass alone, {_LINE}",
-                note=_option(word),
-                value="start" if listed and word.endswith("/start") else "",
-                exemptible=listed,
+                path=("command", index),
+                problem="lets requests pass that change something, or is no option that a line names for this proxy",
+                advice="Let GET and HEAD of single paths pass alone, for the one consumer in -allowfrom; or have it "
+                "reviewed as a line under settings.read-only-socket-proxy.proxies in policies/config.yaml",
+                note=safe_name(text.partition("=")[0].lstrip("-")) or "",
+                value="start" if text.endswith("/start") else "",
+                exemptible=named,
             )
-
-
-def _open(resource: Resource, config: Config) -> Iterator[Finding]:
-    for path, word, listed in _words(resource, config):
-        if not listed and not _CALL.match(word):
-            yield Finding(
-                path=path,
-                problem="is an option that no line names for this socket proxy: it may let others in",
-                advice=f"Let its one consumer in by -allowfrom, {_LINE}",
-                note=_option(word),
-                exemptible=False,
-            )
-    if resource.kind != "Container" or not _is_proxy(resource, config):
-        return
     for key in ("entrypoints", "ports"):
         if items(resource.props.get(key)):
             yield Finding(
@@ -198,15 +161,6 @@ def _open(resource: Resource, config: Config) -> Iterator[Finding]:
                 advice="Take it out",
                 exemptible=False,
             )
-
-
-def _proxies(what: str) -> dict[str, object]:
-    return {
-        "type": "object",
-        "additionalProperties": {"type": "array", "items": {"type": "string"}},
-        "default": {},
-        "description": f"Of each socket proxy, by logical name, {what}; `*` is a part of a container's name.",
-    }
 
 
 RULES: Final = (
@@ -255,29 +209,24 @@ RULES: Final = (
     Rule(
         name="read-only-socket-proxy",
         description=(
-            "A socket proxy lets the calls pass that a line names for it, by GET or HEAD: with POST it is the socket "
-            "itself. An exemption with the value `start` lets it start one container, named in full."
+            "A socket proxy has the options alone that a line names for it: calls by GET or HEAD, since with POST it "
+            "is the socket itself, and its one consumer, since it asks nobody for a password. It publishes no port. "
+            "An exemption with the value `start` lets it start one container, named in full."
         ),
         remediation=(
-            "Allow GET and HEAD of the paths that the consumer needs, each written out, and have the line reviewed. "
-            "What has to change something is not done through a proxy."
+            "Allow GET and HEAD of the paths that the consumer needs, each written out, name the consumer in "
+            "`-allowfrom`, and have the lines reviewed. What has to change something is not done through a proxy."
         ),
         severity=Severity.CRITICAL,
-        validate=_calls,
-        settings={"proxies": _proxies("the calls that it lets pass")},
-        benchmarks=("CIS 5.32", "OWASP 1"),
-    ),
-    Rule(
-        name="private-socket-proxy",
-        description=(
-            "A socket proxy publishes no port and lets its one consumer in: it asks nobody for a password. Each of "
-            "its options is named."
-        ),
-        remediation="Name the one consumer in `-allowfrom`, and take out what no line of the settings has.",
-        severity=Severity.CRITICAL,
-        validate=_open,
+        validate=_proxies,
         settings={
-            "proxies": _proxies("the options that are its own"),
+            "proxies": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "default": {},
+                "description": "Of each socket proxy, by logical name, its own options; `*` is a part of a "
+                "container's name.",
+            },
             "every": texts_setting(
                 "Options of every proxy.", ["-listenip=0.0.0.0", "-allowhealthcheck", "-loglevel=info"]
             ),

@@ -9,7 +9,7 @@ import pytest
 
 from components.networks import TABLE
 from policies.config import matrix, read
-from policies.rules import networks
+from policies.rules import closed, networks
 from policies.rules.props import UNKNOWN as PLAIN_UNKNOWN
 from policies.rules.rule import Resource, Stack
 from tests.policies.harness import CONTAINER, UNKNOWN, Json, Props, declared_inputs, pack_config, places
@@ -40,12 +40,16 @@ def test_only_the_edge_publishes(name: str) -> None:
         ({"external": UNKNOWN, "protocol": UNKNOWN, "ip": UNKNOWN}, None),
         ({"ip": "0.0.0.0"}, None),
         *(({"external": port}, "external") for port in (1023.0, 22.0, 0.0, None, "x")),
-        ({"protocol": "udp"}, "protocol"),
         *(({"ip": address}, "ip") for address in ("", None, " ")),
     ],
 )
 def test_what_the_edge_may_publish(port: Props, place: str | None) -> None:
     assert of(EDGE, ports=[HTTPS | port]) == ({"published-ports": [f"ports[0].{place}"]} if place else {})
+
+
+def test_the_edge_speaks_tcp() -> None:
+    told = places(declared_inputs(EDGE, ports=[HTTPS | {"protocol": "udp"}]), name=EDGE, rules=closed.RULES)
+    assert told == {"known-inputs": ["ports[0].protocol"]}
 
 
 def test_the_edge_has_two_ports_at_as_many_addresses_as_it_likes() -> None:
@@ -85,8 +89,6 @@ INHIBIT: Final[Props] = {"com.docker.network.bridge.inhibit_ipv4": "true"}
     ("name", "changes", "place"),
     [
         *(("network-apps", {"internal": value}, "internal") for value in (False, None, "no")),
-        *(("network-apps", {"driver": value}, "driver") for value in ("macvlan", "host", "overlay")),
-        ("network-apps", {"ipv6": True}, "ipv6"),
         *(
             ("network-apps", {"ipamConfigs": value}, "ipamConfigs")
             for value in (
@@ -96,7 +98,6 @@ INHIBIT: Final[Props] = {"com.docker.network.bridge.inhibit_ipv4": "true"}
             )
         ),
         *(("network-apps", {"options": value}, "options") for value in (None, {}, dict.fromkeys(INHIBIT, "false"))),
-        ("network-apps", {"options": {**INHIBIT, "com.docker.network.bridge.name": "br0"}}, "options.*"),
         ("network-egress", {"internal": True}, "internal"),
         *(
             ("network-egress", {"options": value}, "options")
@@ -108,10 +109,20 @@ INHIBIT: Final[Props] = {"com.docker.network.bridge.inhibit_ipv4": "true"}
     ],
 )
 def test_a_network_without_its_walls_is_refused(name: str, changes: Props, place: str | None) -> None:
-    told = of(name, **changes).get("internal-network", [])
-    assert [one.replace("options.com.docker.network.bridge.name", "options.*") for one in told] == (
-        [place] if place else []
-    )
+    assert of(name, **changes).get("internal-network", []) == ([place] if place else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        *(({"driver": value}, "driver") for value in ("macvlan", "host", "overlay")),
+        ({"ipv6": True}, "ipv6"),
+        ({"options": {"com.docker.network.bridge.name": "br0"}}, "options.com.docker.network.bridge.name"),
+    ],
+)
+def test_a_network_is_a_bridge_without_ipv6_or_other_options(changes: Props, place: str) -> None:
+    told = places({"name": "x", **changes}, NETWORK, name="network-apps", rules=closed.RULES)
+    assert told == {"known-inputs": [place]}
 
 
 def test_the_configuration_is_the_programs_table() -> None:
@@ -166,8 +177,6 @@ def test_a_network_that_the_table_does_not_have() -> None:
         {"networkMode": "bridge"},
         {"networkMode": None},
         {"networksAdvanced": [{"name": "nexus-test-egress"}]},
-        {"dns": ["192.0.2.53"]},
-        {"hosts": [{"host": "tracker", "ip": "192.0.2.1"}]},
         {"ports": [HTTPS]},
     ],
     ids=str,

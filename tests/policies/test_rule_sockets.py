@@ -158,11 +158,11 @@ GOOD: Final = ["-listenip=0.0.0.0", "-allowfrom=guard", "-allowGET=/containers/n
         ("-allowGET=/.*", "read-only-socket-proxy", " (allowGET)"),
         ("-allowGET=/containers/a-qbittorrent/json|/.*", "read-only-socket-proxy", " (allowGET)"),
         ("-allowHEAD=/_ping", "read-only-socket-proxy", " (allowHEAD)"),
-        ("-allowfrom=0.0.0.0/0", "private-socket-proxy", " (allowfrom)"),
-        ("-allowfrom=sonarr", "private-socket-proxy", " (allowfrom)"),
-        ("-loglevel=debug", "private-socket-proxy", " (loglevel)"),
-        ("-proxysocketendpoint=/x", "private-socket-proxy", " (proxysocketendpoint)"),
-        ("", "private-socket-proxy", ""),
+        ("-allowfrom=0.0.0.0/0", "read-only-socket-proxy", " (allowfrom)"),
+        ("-allowfrom=sonarr", "read-only-socket-proxy", " (allowfrom)"),
+        ("-loglevel=debug", "read-only-socket-proxy", " (loglevel)"),
+        ("-proxysocketendpoint=/x", "read-only-socket-proxy", " (proxysocketendpoint)"),
+        ("", "read-only-socket-proxy", ""),
     ],
 )
 def test_a_proxys_command_is_on_the_list(word: str, rule: str | None, note: str) -> None:
@@ -171,13 +171,10 @@ def test_a_proxys_command_is_on_the_list(word: str, rule: str | None, note: str)
 
 def test_a_proxy_publishes_nothing_and_runs_nothing_else() -> None:
     told = refused(PROXY, entrypoints=["sh"], ports=[{"internal": 2375.0, "external": 2375.0}])
-    assert told == {"private-socket-proxy": ["entrypoints", "ports"]}
+    assert told == {"read-only-socket-proxy": ["entrypoints", "ports"]}
 
 
 def test_a_proxy_without_a_line_lets_nothing_pass() -> None:
     image = "docker.io/wollomatic/socket-proxy:1.13.1"
     told = refused("sonarr-container", image=image, command=[*GOOD], entrypoints=None)
-    assert told == {
-        "private-socket-proxy": ["command[1] (allowfrom)"],
-        "read-only-socket-proxy": ["command[2] (allowGET)"],
-    }
+    assert told == {"read-only-socket-proxy": ["command[1] (allowfrom)", "command[2] (allowGET)"]}

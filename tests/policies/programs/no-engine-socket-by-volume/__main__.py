@@ -1,4 +1,4 @@
-"""Breaks `local-databases`: a volume whose driver binds the directory of the engine's socket."""
+"""Breaks `known-inputs`: a volume whose driver binds the directory of the engine's socket."""
 
 import pulumi_docker as docker
 

@@ -1,4 +1,4 @@
-"""Breaks `private-socket-proxy`: a proxy that lets everybody in."""
+"""Breaks `read-only-socket-proxy`: a proxy that lets everybody in."""
 
 from hardened import container
 

@@ -1,13 +1,13 @@
-"""Breaks `vpn-keeps-all-traffic`: a part of the traffic takes the tunnel."""
+"""Breaks `vpn-keeps-all-traffic`: traffic past the tunnel, to a network that cannot even be read."""
 
 from hardened import container
 
 container(
-    "talker",
-    name="nexus-policy-test-talker",
+    "vpn-container",
+    name="nexus-policy-test-vpn",
     envs=[
         "VPN_SERVICE_PROVIDER=mullvad",
-        "WIREGUARD_ALLOWED_IPS=swordfish",
+        "FIREWALL_OUTBOUND_SUBNETS=swordfish",
         "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE=/run/secrets/control_role",
     ],
 )

@@ -1,4 +1,4 @@
-"""Breaks `no-debug-flag` on a stack that is none of development: a log level, in an argument."""
+"""Breaks `no-dev-bypass` on a stack that is none of development: a log level, in an argument."""
 
 from hardened import container
 
