@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from components import reach
-from scripts import options, process, stack
+from scripts import options, process, stack, wire
 from scripts.console import UserError, finish, say
 from scripts.paths import Paths, find
 
@@ -26,7 +26,6 @@ NO_CHANGES_EXPECTED: Final = 7
 CONTAINER: Final = "docker:index/container:Container"
 NETWORK: Final = "docker:index/network:Network"
 VOLUME: Final = "docker:index/volume:Volume"
-STACK: Final = "pulumi:pulumi:Stack"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ class State:
     @property
     def outputs(self) -> Mapping[str, object]:
         """The stack's outputs."""
-        return next((resource.outputs for resource in self.of(STACK)), {})
+        return next((resource.outputs for resource in self.of(wire.STACK)), {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,12 +206,13 @@ class Engine:
 
 def parse(text: str) -> State:
     """A state from the JSON of `pulumi stack export`."""
-    deployment = _table(_table(json.loads(text)).get("deployment"))
-    providers = _table(_table(deployment.get("secrets_providers")).get("state"))
+    export = wire.table(json.loads(text))
+    deployment = wire.table(export.get("deployment"))
+    providers = wire.table(wire.table(deployment.get("secrets_providers")).get("state"))
     salt = providers.get("salt")
     return State(
-        resources=tuple(_resource(_table(item)) for item in _list(deployment.get("resources"))),
-        pending=tuple(_operation(_table(item)) for item in _list(deployment.get("pending_operations"))),
+        resources=tuple(map(_resource, wire.resources(export))),
+        pending=tuple(map(_operation, wire.tables(deployment.get("pending_operations")))),
         salt=salt if isinstance(salt, str) else None,
     )
 
@@ -251,11 +251,11 @@ def _levels(files: stack.StackFiles) -> Path | None:
 
 
 def _operation(item: Mapping[str, object]) -> Operation:
-    resource = _table(item.get("resource"))
+    resource = wire.table(item.get("resource"))
     return Operation(
         kind=str(item.get("type", "")),
         urn=str(resource.get("urn", "")),
-        physical=str(_table(resource.get("inputs")).get("name", "")),
+        physical=str(wire.table(resource.get("inputs")).get("name", "")),
     )
 
 
@@ -266,16 +266,8 @@ def _resource(item: Mapping[str, object]) -> Resource:
         id=str(item.get("id", "")),
         protect=item.get("protect") is True,
         deleted=item.get("pendingReplacement") is True,
-        outputs=_table(item.get("outputs")),
+        outputs=wire.table(item.get("outputs")),
     )
-
-
-def _table(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else []
 
 
 _WITHOUT_STACK: Final = ("version", "about", "plugin", "whoami", "login", "logout", "help", "schema", "package")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,7 @@ from policies.validation import Report, validate
 from scripts import declared, options, stack
 from scripts.console import UserError, elapsed, finish, table
 from scripts.paths import find
-from scripts.wire import MASK, masked
+from scripts.wire import MASK, STACK, masked, parse_urn, tables
 
 SOON: Final = 30
 """Days before the review of an exemption from which on it is pointed out."""
@@ -47,17 +47,17 @@ def of_preview(text: str, where: str) -> tuple[Stack, int]:
     if not isinstance(steps, list):
         hint = "; that is a stack export: use --state" if "deployment" in tree else ""
         raise UserError(f"{where}: is not the output of `pulumi preview --json`: it has no list of steps{hint}")
-    for diagnostic in _tables(tree.get("diagnostics")):
+    for diagnostic in tables(tree.get("diagnostics")):
         if diagnostic.get("severity") == "error":
             raise UserError(f"{where}: is of a preview that failed, so it does not have the whole stack")
     found: dict[str, Resource] = {}
-    for step in _tables(steps):
+    for step in tables(steps):
         if step.get("op") not in _GONE and isinstance(state := step.get("newState"), dict):
             resource = _resource(state, where)
             found[resource.urn] = resource
     summary = tree.get("changeSummary")
     same = summary.get("same", 0) if isinstance(summary, dict) else 0
-    shown = sum(step.get("op") == "same" for step in _tables(steps))
+    shown = sum(step.get("op") == "same" for step in tables(steps))
     return _stack(found.values(), where), max(0, same - shown) if isinstance(same, int) else 0
 
 
@@ -69,9 +69,7 @@ def of_state(text: str, where: str) -> Stack:
         hint = "; that is a preview: use --preview" if "steps" in tree else ""
         raise UserError(f"{where}: is not the output of `pulumi stack export`: it has no deployment{hint}")
     kept = (
-        one
-        for one in _tables(deployment.get("resources"))
-        if not (one.get("delete") or one.get("pendingReplacement"))
+        one for one in tables(deployment.get("resources")) if not (one.get("delete") or one.get("pendingReplacement"))
     )
     return _stack((_resource(one, where) for one in kept), where)
 
@@ -86,12 +84,6 @@ def _object(text: str, where: str) -> Mapping[str, object]:
     return tree
 
 
-def _tables(value: object) -> Iterator[Mapping[str, object]]:
-    for one in value if isinstance(value, list) else []:
-        if isinstance(one, dict):
-            yield one
-
-
 def _stack(resources: Iterable[Resource], where: str) -> Stack:
     found = tuple(resources)
     names = sorted({one.stack for one in found})
@@ -100,12 +92,16 @@ def _stack(resources: Iterable[Resource], where: str) -> Stack:
             f"{where}: has {'resources of several stacks' if names else 'no resources: nothing to check'}"
         )
     # The root that the engine makes for itself is no declaration.
-    return Stack(name=names[0], resources=tuple(one for one in found if one.type != "pulumi:pulumi:Stack"))
+    return Stack(name=names[0], resources=tuple(one for one in found if one.type != STACK))
 
 
 def _resource(state: Mapping[str, object], where: str) -> Resource:
-    urn, kind = state.get("urn"), state.get("type")
-    if not isinstance(urn, str) or not isinstance(kind, str) or len(urn.split("::")) < 4:
+    urn, kind = str(state.get("urn")), state.get("type")
+    try:
+        parts = parse_urn(urn)
+    except ValueError:
+        kind = None
+    if not isinstance(kind, str):
         raise UserError(f"{where}: has a resource without urn and type")
     given = state.get("inputs")
     props = _hidden(plain(masked(given if isinstance(given, dict) else {})))
@@ -113,8 +109,8 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
     sources = state.get("propertyDependencies")
     return Resource(
         type=kind,
-        name=urn.split("::", 3)[3],
-        stack=urn.split("::")[0].rpartition(":")[2],
+        name=parts.name,
+        stack=parts.stack,
         props=props,
         urn=urn,
         parent=parent if isinstance(parent, str) else "",

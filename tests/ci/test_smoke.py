@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import certificate, engine
+from scripts import certificate, engine, wire
 from scripts.ci import smoke
 from scripts.ci.__main__ import main
 from scripts.console import UserError
@@ -155,7 +155,7 @@ def test_a_stack_without_addresses_is_not_well(monkeypatch: pytest.MonkeyPatch, 
 def stand_in(monkeypatch: pytest.MonkeyPatch, outputs: dict[str, object]) -> None:
     class Opened:
         def state(self) -> engine.State:
-            return engine.State(resources=(engine.Resource(urn="u", type=engine.STACK, id="", outputs=outputs),))
+            return engine.State(resources=(engine.Resource(urn="u", type=wire.STACK, id="", outputs=outputs),))
 
     monkeypatch.setattr(engine, "open_stack", lambda paths, stack: Opened())
     assert certificate.is_local("a.localhost")

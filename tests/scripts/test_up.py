@@ -11,8 +11,9 @@ from components import host
 from scripts import dockerhost, stack, up
 from scripts.console import UserError
 from scripts.dockerhost import Container
-from scripts.engine import STACK, Engine, Resource, State
+from scripts.engine import Engine, Resource, State
 from scripts.stack import StackFiles
+from scripts.wire import STACK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,11 +22,10 @@ import docker
 import docker.errors
 import docker.types
 
-from scripts.bench.exported import resources, revealed, tables, texts
 from scripts.console import Interrupted, UserError
 from scripts.dockerhost import reason_of
 from scripts.engine import CONTAINER, NETWORK, VOLUME
-from scripts.wire import Json, Table, table
+from scripts.wire import Json, Table, resources, revealed, table, tables, texts
 
 Kind = Literal["volume", "network", "container"]
 _KINDS: Final[Mapping[str, Kind]] = {VOLUME: "volume", NETWORK: "network", CONTAINER: "container"}

@@ -25,12 +25,12 @@ import docker.errors
 
 from components import host
 from scripts import certificate, dockerhost, stack
-from scripts.bench import direct
-from scripts.bench.clock import stopwatch, timed
-from scripts.bench.figures import Series
 from scripts.console import UserError, say
 from scripts.engine import Engine, open_stack
 from scripts.paths import Paths
+from tools.bench import direct
+from tools.bench.clock import stopwatch, timed
+from tools.bench.figures import Series
 
 NAME: Final = "bench-dev"
 """The stack of its own, by its name one of development (policies/config.yaml).

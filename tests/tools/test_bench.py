@@ -1,4 +1,4 @@
-"""scripts/bench: what is compared is the same, and the figures are what was measured."""
+"""tools/bench: what is compared is the same, and the figures are what was measured."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ import pulumi_random
 import pytest
 
 from scripts import stack, wire
-from scripts.bench import __main__ as bench
-from scripts.bench import clock, deploy, direct, exported, figures, flat, memory, preview, report
 from scripts.console import UserError
 from scripts.dockerhost import Container
 from scripts.engine import CONTAINER as CONTAINER_TYPE
@@ -29,6 +27,8 @@ from scripts.paths import Paths
 from scripts.wire import Json, Table
 from tests.components import recorder
 from tests.matrix import TABLE
+from tools.bench import __main__ as bench
+from tools.bench import clock, deploy, direct, figures, flat, memory, preview, report
 
 pytestmark = pytest.mark.tools
 
@@ -182,30 +182,30 @@ def state() -> Table:
 
 
 def test_a_urn_is_read_and_written_back() -> None:
-    parts = exported.parse_urn(SEED)
+    parts = wire.parse_urn(SEED)
     assert (parts.stack, parts.project, parts.type, parts.name) == (
         "dev",
         "nexus",
         "docker:index/container:Container",
         "sonarr-seed",
     )
-    assert str(exported.parse_urn(PROVIDER)) == PROVIDER
+    assert str(wire.parse_urn(PROVIDER)) == PROVIDER
 
 
 @pytest.mark.parametrize("text", ["", "urn:pulumi:dev::nexus", "arn:aws:dev::nexus::a:b:C::name"])
 def test_what_is_no_urn_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a URN"):
-        exported.parse_urn(text)
+        wire.parse_urn(text)
 
 
 def test_secrets_are_revealed_wherever_they_are() -> None:
     value: Json = {"a": [secret({"b": "x"})], "c": secret("y"), "d": 1}
-    assert exported.revealed(value) == {"a": [{"b": "x"}], "c": "y", "d": 1}
+    assert wire.revealed(value) == {"a": [{"b": "x"}], "c": "y", "d": 1}
 
 
 def test_components_and_the_stack_are_not_counted_as_resources() -> None:
-    assert exported.count(state(), custom=True) == 8
-    assert exported.count(state(), custom=False) == 2
+    assert preview.count(state(), custom=True) == 8
+    assert preview.count(state(), custom=False) == 2
 
 
 # The flat project
@@ -225,7 +225,7 @@ def test_a_flat_urn_has_another_project_and_no_parents(given: str, wanted: str) 
 
 
 def flat_resources(export: Table) -> dict[str, Table]:
-    return {exported.parse_urn(str(item["urn"])).name: item for item in exported.resources(export)}
+    return {wire.parse_urn(str(item["urn"])).name: item for item in wire.resources(export)}
 
 
 def test_the_flat_state_has_the_custom_resources_right_under_the_stack() -> None:
@@ -270,7 +270,7 @@ def test_two_resources_of_one_name_are_refused_by_name() -> None:
     given = state()
     twin = urn("docker:index/network:Network", "network-apps", "other:other:Other")
     wire.table(given["deployment"])["resources"] = [
-        *exported.resources(given),
+        *wire.resources(given),
         {"urn": twin, "type": "docker:index/network:Network", "custom": True},
     ]
     with pytest.raises(UserError, match="network-apps"):
@@ -330,7 +330,7 @@ def test_the_flat_program_declares_what_the_state_has() -> None:
 
 def test_an_input_that_is_still_encrypted_is_refused_without_being_shown() -> None:
     given = state()
-    item = exported.resources(given)[-1]
+    item = wire.resources(given)[-1]
     wire.table(item["inputs"])["envs"] = [{**SECRET_MARK, "ciphertext": "v1:nonce:text"}]
     with pytest.raises(UserError, match=r"sonarr-container: envs") as caught:
         flat.flat_program(given)

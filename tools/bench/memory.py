@@ -13,9 +13,9 @@ from typing import Final
 import docker
 
 from components.names import LABEL_ROLE, LABEL_SERVICE, LABEL_STACK
-from scripts.bench.figures import Table
 from scripts.console import UserError, say
 from scripts.dockerhost import SERVICE
+from tools.bench.figures import Table
 
 MONITORING: Final = (
     "prometheus",

@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from scripts.bench.exported import STACK, Urn, hidden, is_custom, parse_urn, resources, texts
 from scripts.console import UserError
-from scripts.wire import SIGNATURE, Json, Table, table
+from scripts.wire import SIGNATURE, STACK, Json, Table, Urn, hidden, is_custom, parse_urn, resources, table, texts
 
 _PROVIDER: Final = "pulumi:providers:"
 _DEFAULTS: Final = "__defaults"

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from scripts import stack
-from scripts.bench import exported, flat
-from scripts.bench.clock import timed
-from scripts.bench.figures import Series
 from scripts.console import UserError, say
 from scripts.engine import NO_CHANGES_EXPECTED, Engine
-from scripts.wire import Json
+from scripts.wire import STACK, Json, is_custom, resources
+from tools.bench import flat
+from tools.bench.clock import timed
+from tools.bench.figures import Series
 
 EMPTY: Final = "empty program"
 FLAT: Final = "flat program"
@@ -74,9 +74,14 @@ def measure(engine: Engine, runs: int) -> Previews:
             say(f"preview: round {number} of {runs}: {_last(seconds)}")
     return Previews(
         series=tuple(Series(name=name, seconds=tuple(values)) for name, values in seconds.items()),
-        resources=exported.count(export, custom=True),
-        components=exported.count(export, custom=False),
+        resources=count(export, custom=True),
+        components=count(export, custom=False),
     )
+
+
+def count(export: Mapping[str, Json], *, custom: bool) -> int:
+    """How many custom resources a state has, providers among them; or how many components, without the stack."""
+    return sum(1 for item in resources(export) if is_custom(item) is custom and item.get("type") != STACK)
 
 
 def _contenders(engine: Engine, export: Mapping[str, Json], scratch: Path) -> Iterator[Contender]:
@@ -120,7 +125,7 @@ def _project(engine: Engine, folder: Path, name: str) -> None:
 def _export(engine: Engine) -> Mapping[str, Json]:
     """The state of the stack with its secrets in clear, in memory only. Raises UserError where nothing is up."""
     export: Mapping[str, Json] = json.loads(engine.output("stack", "export", "--show-secrets"))
-    if not exported.count(export, custom=True):
+    if not count(export, custom=True):
         raise UserError(f"stack {engine.files.stack} is not up; run `make up` first")
     return export
 
@@ -130,9 +135,7 @@ def _preview(contender: Contender) -> float:
     arguments = ("preview", "--expect-no-changes", "--non-interactive", "--color", "never")
     run = timed(["pulumi", *arguments], contender.folder, contender.environment, _LIMIT)
     if run.status == NO_CHANGES_EXPECTED:
-        advice = (
-            "run `make up` first" if contender.name.startswith(OURS) else "scripts/bench/flat.py has to learn that"
-        )
+        advice = "run `make up` first" if contender.name.startswith(OURS) else "tools/bench/flat.py has to learn that"
         raise UserError(
             f"preview of the {contender.name} shows changes, so the comparison is void; {advice}:\n{run.text}"
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.bench import deploy, figures, memory, preview
+from tools.bench import deploy, figures, memory, preview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def document(results: Results) -> str:
     titled = {title: table.markdown() for title, table in tables(results)}
     (first, previews), (second, up), (third, down), (fourth, used) = titled.items()
     return f"""\
-<!-- Written by scripts/bench; do not edit. -->
+<!-- Written by tools/bench; do not edit. -->
 # Performance
 
 Made on {results.date} by

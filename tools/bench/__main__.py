@@ -20,10 +20,10 @@ from typing import Final
 import docker
 
 from scripts import dockerhost, images, options, stack
-from scripts.bench import deploy, memory, preview, report
 from scripts.console import UserError, elapsed, finish, say
 from scripts.engine import CONTAINER, Engine, State, open_stack
 from scripts.paths import find
+from tools.bench import deploy, memory, preview, report
 
 PARTS: Final = ("preview", "deploy", "memory")
 IDLE: Final = 60

@@ -19,9 +19,9 @@ from policies import config as pack
 from policies.benchmarks import BENCHMARKS, Item, covering
 from policies.rules import FAMILIES, RULES
 from policies.rules.rule import Rule
-from scripts import docs
 from scripts.console import UserError
 from scripts.paths import ROOT
+from tools import docs
 
 ITEMS: Final = tuple(item for benchmark in BENCHMARKS for item in benchmark.items)
 
