@@ -10,7 +10,20 @@ import pulumi
 from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, OwnNetworks
 from components.secrets import SecretBundle
-from components.service import SECRETS, EdgeSignIn, HealthCheck, Probe, Service, ServiceArgs, User, Web
+from components.service import (
+    SECRETS,
+    EdgeSignIn,
+    Exposes,
+    Files,
+    HealthCheck,
+    Limits,
+    Probe,
+    Process,
+    Service,
+    ServiceArgs,
+    User,
+    Web,
+)
 from components.settings.schema import Apps
 
 
@@ -62,44 +75,47 @@ def arr(
         ServiceArgs(
             image=app.name,
             user=User(uid=apps.uid, gid=apps.gid),
-            memory=app.memory,
-            cpus=1.0,
-            network=OwnNetworks(APPS, EGRESS),
-            # The app takes its key from the environment only. Read from the file by a shell, it is in that
-            # process's environment and nowhere that the engine shows.
-            entrypoint=(
-                "/usr/bin/catatonit",
-                "--",
-                "/bin/bash",
-                "-c",
-                # Without a key the app would make one of its own, which nothing else knows.
-                f'set -e; key=$(<{SECRETS}/api_key); [ -n "$key" ]; '
-                f'{prefix}__AUTH__APIKEY="$key" exec /entrypoint.sh',
+            limits=Limits(memory=app.memory, cpus=1.0),
+            health=HealthCheck(
+                test=("CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{app.port}/ping"),
+                start_period=60,
             ),
-            init=False,
-            env={
-                f"{prefix}__APP__INSTANCENAME": app.name.capitalize(),
-                f"{prefix}__AUTH__METHOD": "External",
-                f"{prefix}__AUTH__REQUIRED": "Enabled",
-                f"{prefix}__LOG__ANALYTICSENABLED": "False",
-                f"{prefix}__SERVER__PORT": str(app.port),
-                f"{prefix}__UPDATE__AUTOMATICALLY": "False",
-            },
-            secrets={"api_key": api_key},
+            network=OwnNetworks(APPS, EGRESS),
+            process=Process(
+                # The app takes its key from the environment only. Read from the file by a shell, it is in that
+                # process's environment and nowhere that the engine shows.
+                entrypoint=(
+                    "/usr/bin/catatonit",
+                    "--",
+                    "/bin/bash",
+                    "-c",
+                    # Without a key the app would make one of its own, which nothing else knows.
+                    f'set -e; key=$(<{SECRETS}/api_key); [ -n "$key" ]; '
+                    f'{prefix}__AUTH__APIKEY="$key" exec /entrypoint.sh',
+                ),
+                init=False,
+                env={
+                    f"{prefix}__APP__INSTANCENAME": app.name.capitalize(),
+                    f"{prefix}__AUTH__METHOD": "External",
+                    f"{prefix}__AUTH__REQUIRED": "Enabled",
+                    f"{prefix}__LOG__ANALYTICSENABLED": "False",
+                    f"{prefix}__SERVER__PORT": str(app.port),
+                    f"{prefix}__UPDATE__AUTOMATICALLY": "False",
+                },
+                stop_grace=60,
+            ),
+            files=Files(secrets={"api_key": api_key}),
             mounts=(
                 host.storage.volume(app.name, "config", "/config"),
                 *((host.storage.data(),) if app.media else ()),
             ),
             # .NET extracts and compiles under /tmp.
             tmpfs={"/tmp": "size=256m,mode=1777"},  # noqa: S108
-            health=HealthCheck(
-                test=("CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{app.port}/ping"),
-                start_period=60,
+            exposes=Exposes(
+                web=Web(host=app.name, port=app.port, sign_in=EdgeSignIn()),
+                probe=Probe(port=app.port, path="/ping"),
             ),
-            web=Web(host=app.name, port=app.port, sign_in=EdgeSignIn()),
-            probe=Probe(port=app.port, path="/ping"),
             after=(tree,) if app.media else (),
-            stop_grace=60,
         ),
         host,
         opts,

@@ -25,10 +25,15 @@ from components.service import (
     NOBODY,
     ROOT,
     SECRETS,
+    Access,
+    Exposes,
+    Files,
     HealthCheck,
+    Limits,
     OwnSignIn,
     Privileges,
     Probe,
+    Process,
     Service,
     ServiceArgs,
     SharesNetworkOf,
@@ -111,21 +116,24 @@ def vpn_peer(host: DockerHost, keys: VpnKeys, opts: pulumi.ResourceOptions | Non
         ServiceArgs(
             image="wireguard",
             user=ROOT,
-            memory=64,
-            cpus=1.0,
-            network=OwnNetworks(PEER_ON_TUNNEL),
-            entrypoint=("/bin/sh", f"{CONFIG}/peer.sh"),
-            env={
-                "ADDRESS": PEER_ADDRESS,
-                "CLIENT": CLIENT_ADDRESS,
-                "CLIENT_PUBLIC_KEY": pulumi.Output.unsecret(keys.client.public),
-                "PORT": str(PEER_PORT),
-            },
-            config={"peer.sh": (TEMPLATES / "vpn" / "peer.sh").read_text()},
-            secrets={"private_key": keys.peer.private, "preshared_key": keys.preshared},
-            tmpfs={"/run": "size=1m,mode=0755"},  # wireguard-go's control socket, iptables' lock
-            privileges=_PEER_PRIVILEGES,
+            limits=Limits(memory=64, cpus=1.0),
             health=HealthCheck(test=("CMD-SHELL", "wg show wg0 >/dev/null && ip -4 addr show wg0 | grep -q inet")),
+            network=OwnNetworks(PEER_ON_TUNNEL),
+            process=Process(
+                entrypoint=("/bin/sh", f"{CONFIG}/peer.sh"),
+                env={
+                    "ADDRESS": PEER_ADDRESS,
+                    "CLIENT": CLIENT_ADDRESS,
+                    "CLIENT_PUBLIC_KEY": pulumi.Output.unsecret(keys.client.public),
+                    "PORT": str(PEER_PORT),
+                },
+            ),
+            files=Files(
+                config={"peer.sh": (TEMPLATES / "vpn" / "peer.sh").read_text()},
+                secrets={"private_key": keys.peer.private, "preshared_key": keys.preshared},
+            ),
+            tmpfs={"/run": "size=1m,mode=0755"},  # wireguard-go's control socket, iptables' lock,
+            access=Access(privileges=_PEER_PRIVILEGES),
         ),
         host,
         opts,
@@ -148,26 +156,32 @@ def vpn(
         ServiceArgs(
             image="gluetun",
             user=ROOT,
-            # Its resolver's block lists, which the embedded choice does without, take some 200 MB (gluetun#2054), and
-            # more while they are renewed each day.
-            memory=256 if isinstance(settings, EmbeddedVpn) else 512,
-            cpus=1.0,
-            network=OwnNetworks(TUNNEL, APPS),
-            env={
-                **env,
-                # Opens the downloader's page on the interface of the default route. From the container's own networks
-                # gluetun lets everything in anyway, and `_last_rules` all but that page out again.
-                "FIREWALL_INPUT_PORTS": str(WEBUI_PORT),
-                "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
-                "VERSION_INFORMATION": "off",
-            },
-            config={"post-rules.txt": _last_rules(host) or "# no address is known before the tunnel is up\n"},
-            config_at="/iptables",
-            secrets={**files, "control_role": control},
-            privileges=_vpn_privileges(settings),
+            limits=Limits(
+                # Its resolver's block lists, which the embedded choice does without, take some 200 MB
+                # (gluetun#2054), and more while they are renewed each day.
+                memory=256 if isinstance(settings, EmbeddedVpn) else 512,
+                cpus=1.0,
+            ),
             health=HealthCheck(
                 test=("CMD", "/gluetun-entrypoint", "healthcheck"), interval=5, timeout=5, start_period=60
             ),
+            network=OwnNetworks(TUNNEL, APPS),
+            process=Process(
+                env={
+                    **env,
+                    # Opens the downloader's page on the interface of the default route. From the container's own
+                    # networks gluetun lets everything in anyway, and `_last_rules` all but that page out again.
+                    "FIREWALL_INPUT_PORTS": str(WEBUI_PORT),
+                    "HTTP_CONTROL_SERVER_AUTH_DEFAULT_ROLE_SECRETFILE": f"{SECRETS}/control_role",
+                    "VERSION_INFORMATION": "off",
+                },
+            ),
+            files=Files(
+                config={"post-rules.txt": _last_rules(host) or "# no address is known before the tunnel is up\n"},
+                config_at="/iptables",
+                secrets={**files, "control_role": control},
+            ),
+            access=Access(privileges=_vpn_privileges(settings)),
             after=(peer.container,) if peer else (),
         ),
         host,
@@ -301,21 +315,26 @@ def qbittorrent(
         ServiceArgs(
             image="qbittorrent",
             user=User(uid=apps.uid, gid=apps.gid),
-            memory=1024,
-            cpus=1.0,
-            network=SharesNetworkOf(service=through),
-            entrypoint=("/usr/bin/catatonit", "--", *script, "run"),
-            init=False,
-            env={"QBT_WEBUI_PORT": str(WEBUI_PORT)},
-            config={"downloader.sh": (TEMPLATES / "qbittorrent" / "downloader.sh").read_text()},
-            secrets={"qBittorrent.conf": conf},
-            mounts=(host.storage.volume("qbittorrent", "config", "/config"), host.storage.data()),
+            limits=Limits(memory=1024, cpus=1.0),
             # Healthy only on the tunnel that is there.
             health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
-            web=Web(host="qbittorrent", port=WEBUI_PORT, sign_in=OwnSignIn()),
-            probe=Probe(port=WEBUI_PORT, path="/"),
+            network=SharesNetworkOf(service=through),
+            process=Process(
+                entrypoint=("/usr/bin/catatonit", "--", *script, "run"),
+                init=False,
+                env={"QBT_WEBUI_PORT": str(WEBUI_PORT)},
+                stop_grace=120,
+            ),
+            files=Files(
+                config={"downloader.sh": (TEMPLATES / "qbittorrent" / "downloader.sh").read_text()},
+                secrets={"qBittorrent.conf": conf},
+            ),
+            mounts=(host.storage.volume("qbittorrent", "config", "/config"), host.storage.data()),
+            exposes=Exposes(
+                web=Web(host="qbittorrent", port=WEBUI_PORT, sign_in=OwnSignIn()),
+                probe=Probe(port=WEBUI_PORT, path="/"),
+            ),
             after=(tree,),
-            stop_grace=120,
         ),
         host,
         opts,
@@ -345,14 +364,15 @@ def guard(host: DockerHost, proxy: Service, opts: pulumi.ResourceOptions | None 
         ServiceArgs(
             image="busybox",
             user=NOBODY,
-            memory=32,
-            cpus=0.1,
-            network=OwnNetworks(SOCKET_GUARD),
-            entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
-            env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
-            config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()},
+            limits=Limits(memory=32, cpus=0.1),
             # The engine has answered within the last two minutes.
             health=HealthCheck(test=("CMD-SHELL", "find /tmp/answered -mmin -2 | grep -q .")),
+            network=OwnNetworks(SOCKET_GUARD),
+            process=Process(
+                entrypoint=("/bin/sh", f"{CONFIG}/guard.sh"),
+                env={"CONTAINER": physical(DOWNLOADER), "ENGINE": f"http://{proxy.name}:2375"},
+            ),
+            files=Files(config={"guard.sh": (TEMPLATES / "qbittorrent" / "guard.sh").read_text()}),
             after=(proxy.container,),
         ),
         host,

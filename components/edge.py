@@ -21,10 +21,14 @@ from components.service import (
     NOBODY,
     SECRETS,
     EdgeSignIn,
+    Exposes,
+    Files,
     HealthCheck,
+    Limits,
     Metrics,
     OwnSignIn,
     Port,
+    Process,
     Service,
     ServiceArgs,
     SignIn,
@@ -100,7 +104,7 @@ def routes(settings: EdgeSettings, services: Sequence[Service], *, certificate: 
     backends: dict[str, object] = {}
     served: dict[str, str] = {}
     for service in services:
-        web = service.args.web
+        web = service.args.exposes.web
         if web is None:
             continue
         if not NETWORKS.reach(service.networks):
@@ -170,7 +174,9 @@ def _either(paths: Sequence[str]) -> str:
 
 def urls(settings: EdgeSettings, services: Sequence[Service]) -> dict[str, str]:
     """The addresses people use, by service name."""
-    return {service.name: settings.url(service.args.web.host) for service in services if service.args.web}
+    return {
+        service.name: settings.url(service.args.exposes.web.host) for service in services if service.args.exposes.web
+    }
 
 
 def edge(
@@ -191,23 +197,24 @@ def edge(
         ServiceArgs(
             image="traefik",
             user=NOBODY,
-            memory=256,
-            cpus=1.0,
-            network=NETWORKS,
-            entrypoint=("traefik",),
-            command=(config_file,),
-            config={
-                "traefik.yml": static_configuration(settings),
-                "routes.yml": routes(settings, services, certificate=bool(pair)),
-            },
-            secrets={**pair, "users": secrets.admin_htpasswd},
-            ports=(
-                Port(address=address, external=settings.http_port, internal=HTTP),
-                Port(address=address, external=settings.https_port, internal=HTTPS),
-            ),
+            limits=Limits(memory=256, cpus=1.0),
             health=HealthCheck(test=("CMD", "traefik", "healthcheck", config_file), start_period=20),
-            metrics=Metrics(port=STATUS),
-            stop_grace=20,
+            network=NETWORKS,
+            process=Process(entrypoint=("traefik",), command=(config_file,), stop_grace=20),
+            files=Files(
+                config={
+                    "traefik.yml": static_configuration(settings),
+                    "routes.yml": routes(settings, services, certificate=bool(pair)),
+                },
+                secrets={**pair, "users": secrets.admin_htpasswd},
+            ),
+            exposes=Exposes(
+                ports=(
+                    Port(address=address, external=settings.http_port, internal=HTTP),
+                    Port(address=address, external=settings.https_port, internal=HTTPS),
+                ),
+                metrics=Metrics(port=STATUS),
+            ),
         ),
         host,
         opts,

@@ -13,7 +13,19 @@ from typing import Final
 import pulumi
 
 from components.dockerhost import DockerHost
-from components.service import CONFIG, ROOT, HealthCheck, HostNetwork, Privileges, Service, ServiceArgs
+from components.service import (
+    CONFIG,
+    ROOT,
+    Access,
+    Files,
+    HealthCheck,
+    HostNetwork,
+    Limits,
+    Privileges,
+    Process,
+    Service,
+    ServiceArgs,
+)
 
 SCRIPT: Final = Path(__file__).parent.parent / "config" / "firewall" / "firewall.sh"
 
@@ -35,19 +47,22 @@ def firewall(host: DockerHost, opts: pulumi.ResourceOptions | None = None) -> Se
         ServiceArgs(
             image="wireguard",
             user=ROOT,
-            memory=32,
-            cpus=0.5,
-            network=HostNetwork(why="the rules that keep containers from the host are the host's"),
-            entrypoint=("/bin/sh", script),
-            env={
-                "CHAIN": chain(pulumi.get_stack()),
-                "OPEN": " ".join(map(str, host.networks.open)),
-                "POOL": str(host.networks.pool),
-            },
-            config={SCRIPT.name: SCRIPT.read_text()},
-            tmpfs={},
-            privileges=Privileges(why="writes the rules of a firewall", capabilities=("CAP_NET_ADMIN",)),
+            limits=Limits(memory=32, cpus=0.5),
             health=HealthCheck(test=("CMD", "/bin/sh", script, "check"), interval=5, start_period=20),
+            network=HostNetwork(why="the rules that keep containers from the host are the host's"),
+            process=Process(
+                entrypoint=("/bin/sh", script),
+                env={
+                    "CHAIN": chain(pulumi.get_stack()),
+                    "OPEN": " ".join(map(str, host.networks.open)),
+                    "POOL": str(host.networks.pool),
+                },
+            ),
+            files=Files(config={SCRIPT.name: SCRIPT.read_text()}),
+            tmpfs={},
+            access=Access(
+                privileges=Privileges(why="writes the rules of a firewall", capabilities=("CAP_NET_ADMIN",)),
+            ),
         ),
         host,
         opts,

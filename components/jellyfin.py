@@ -8,7 +8,21 @@ import pulumi
 
 from components.dockerhost import DockerHost
 from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
-from components.service import CONFIG, HealthCheck, Metrics, OwnSignIn, Service, ServiceArgs, User, Web
+from components.service import (
+    CONFIG,
+    Access,
+    Exposes,
+    Files,
+    HealthCheck,
+    Limits,
+    Metrics,
+    OwnSignIn,
+    Process,
+    Service,
+    ServiceArgs,
+    User,
+    Web,
+)
 from components.settings.schema import Apps, Jellyfin, NoGpu
 
 PORT: Final = 8096
@@ -55,19 +69,31 @@ def jellyfin(
         ServiceArgs(
             image="jellyfin",
             user=User(uid=apps.uid, gid=apps.gid),
-            # The transcode directory is memory, and Docker counts it as the container's.
-            memory=1536 + settings.transcode_mb,
-            cpus=settings.cpus,
+            limits=Limits(
+                # The transcode directory is memory, and Docker counts it as the container's.
+                memory=1536 + settings.transcode_mb,
+                cpus=settings.cpus,
+            ),
+            # /health answers 200 with the body `Degraded` while it migrates: the body is the answer.
+            health=HealthCheck(
+                test=("CMD-SHELL", f"curl -fsS http://127.0.0.1:{PORT}/health | grep -qx Healthy"),
+                start_period=120,
+            ),
             network=OwnNetworks(APPS, EGRESS, SCRAPE_JELLYFIN),
-            entrypoint=("/bin/sh", "-c", _START.format(proxies=proxies)),
-            env={
-                "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
-                "JELLYFIN_PublishedServerUrl": url,
-            },
-            config={
-                "system.xml": _SYSTEM,
-                "network.xml": _NETWORK.format(proxies=proxies),
-            },
+            process=Process(
+                entrypoint=("/bin/sh", "-c", _START.format(proxies=proxies)),
+                env={
+                    "DOTNET_EnableDiagnostics": "0",  # the diagnostics socket needs a writable root
+                    "JELLYFIN_PublishedServerUrl": url,
+                },
+                stop_grace=60,
+            ),
+            files=Files(
+                config={
+                    "system.xml": _SYSTEM,
+                    "network.xml": _NETWORK.format(proxies=proxies),
+                },
+            ),
             mounts=(
                 host.storage.volume("jellyfin", "config", "/config"),
                 host.storage.volume("jellyfin", "cache", "/cache", keep=False),
@@ -77,22 +103,18 @@ def jellyfin(
                 "/tmp": "size=256m,mode=1777",  # noqa: S108
                 "/cache/transcodes": f"size={settings.transcode_mb}m,mode=0700,uid={apps.uid},gid={apps.gid}",
             },
-            gpu=None if isinstance(settings.gpu, NoGpu) else settings.gpu,
-            # /health answers 200 with the body `Degraded` while it migrates: the body is the answer.
-            health=HealthCheck(
-                test=("CMD-SHELL", f"curl -fsS http://127.0.0.1:{PORT}/health | grep -qx Healthy"),
-                start_period=120,
+            access=Access(gpu=None if isinstance(settings.gpu, NoGpu) else settings.gpu),
+            exposes=Exposes(
+                web=Web(
+                    host="jellyfin",
+                    port=PORT,
+                    sign_in=OwnSignIn(),
+                    hidden_paths=("/metrics", "/health"),
+                    prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
+                ),
+                metrics=Metrics(port=PORT),
             ),
-            web=Web(
-                host="jellyfin",
-                port=PORT,
-                sign_in=OwnSignIn(),
-                hidden_paths=("/metrics", "/health"),
-                prefixes=("/emby", "/mediabrowser"),  # until Jellyfin 12, for old clients
-            ),
-            metrics=Metrics(port=PORT),
             after=(tree,),
-            stop_grace=60,
         ),
         host,
         opts,

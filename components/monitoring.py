@@ -36,10 +36,15 @@ from components.service import (
     NOBODY,
     ROOT,
     SECRETS,
+    Access,
+    Exposes,
+    Files,
     HealthCheck,
+    Limits,
     Metrics,
     OwnSignIn,
     Privileges,
+    Process,
     Service,
     ServiceArgs,
     User,
@@ -87,13 +92,14 @@ def node_exporter(host: DockerHost, opts: pulumi.ResourceOptions | None = None) 
         ServiceArgs(
             image="node-exporter",
             user=NOBODY,
-            memory=64,
-            cpus=0.5,
-            network=OwnNetworks(EXPORTERS),
-            command=("--collector.disable-defaults", *(f"--collector.{name}" for name in collectors)),
-            mounts=(host.storage.data(read_only=True),),
+            limits=Limits(memory=64, cpus=0.5),
             health=_answers(9100, "/"),
-            metrics=Metrics(port=9100),
+            network=OwnNetworks(EXPORTERS),
+            process=Process(
+                command=("--collector.disable-defaults", *(f"--collector.{name}" for name in collectors)),
+            ),
+            mounts=(host.storage.data(read_only=True),),
+            exposes=Exposes(metrics=Metrics(port=9100)),
         ),
         host,
         opts,
@@ -114,20 +120,21 @@ def socket_proxy(
         ServiceArgs(
             image="socket-proxy",
             user=NOBODY,
-            memory=32,
-            cpus=0.5,
+            limits=Limits(memory=32, cpus=0.5),
+            health=HealthCheck(test=("CMD", "./healthcheck")),
             network=OwnNetworks(network),
-            command=(
-                "-listenip=0.0.0.0",
-                f"-allowfrom={consumer}",
-                *(f"-allow{method}={path}" for method, path in calls.items()),
-                "-allowhealthcheck",
-                "-loglevel=info",
+            process=Process(
+                command=(
+                    "-listenip=0.0.0.0",
+                    f"-allowfrom={consumer}",
+                    *(f"-allow{method}={path}" for method, path in calls.items()),
+                    "-allowhealthcheck",
+                    "-loglevel=info",
+                ),
             ),
             mounts=(BindMount(source=str(host.socket.path), target="/var/run/docker.sock"),),
-            groups=(host.socket.gid,),
-            health=HealthCheck(test=("CMD", "./healthcheck")),
             tmpfs={},
+            access=Access(groups=(host.socket.gid,)),
         ),
         host,
         opts,
@@ -145,30 +152,33 @@ def cadvisor(host: DockerHost, proxy: Service, opts: pulumi.ResourceOptions | No
         ServiceArgs(
             image="cadvisor",
             user=ROOT,
-            memory=256,
-            cpus=0.5,
+            limits=Limits(memory=256, cpus=0.5),
+            health=_answers(8080, "/healthz"),
             network=OwnNetworks(SOCKET_CADVISOR, EXPORTERS),
-            entrypoint=("/usr/bin/cadvisor",),
-            command=(
-                "-logtostderr",
-                "-port=8080",
-                f"--docker=tcp://{proxy.name}:2375",
-                "--docker_only=true",
-                *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if host.engine.containerd_images else ()),
-                "--store_container_labels=false",
-                "--housekeeping_interval=30s",
-                "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
-                "perf_event,process,referenced_memory,resctrl,sched,tcp,udp",
-            ),
-            privileges=Privileges(
-                why="reads the engine's layer database, which belongs to root", capabilities=("CAP_DAC_OVERRIDE",)
+            process=Process(
+                entrypoint=("/usr/bin/cadvisor",),
+                command=(
+                    "-logtostderr",
+                    "-port=8080",
+                    f"--docker=tcp://{proxy.name}:2375",
+                    "--docker_only=true",
+                    *((f"--raw_cgroup_prefix_whitelist={_CONTAINERS}",) if host.engine.containerd_images else ()),
+                    "--store_container_labels=false",
+                    "--housekeeping_interval=30s",
+                    "--disable_metrics=advtcp,cpu_topology,cpuset,disk,diskIO,hugetlb,memory_numa,network,percpu,"
+                    "perf_event,process,referenced_memory,resctrl,sched,tcp,udp",
+                ),
             ),
             mounts=(
                 BindMount(source="/sys", target="/sys"),
                 *((BindMount(source=str(layers), target=str(layers)),) if (layers := host.engine.layers) else ()),
             ),
-            health=_answers(8080, "/healthz"),
-            metrics=Metrics(port=8080, of_containers=True),
+            access=Access(
+                privileges=Privileges(
+                    why="reads the engine's layer database, which belongs to root", capabilities=("CAP_DAC_OVERRIDE",)
+                ),
+            ),
+            exposes=Exposes(metrics=Metrics(port=8080, of_containers=True)),
             after=(proxy.container,),
         ),
         host,
@@ -194,13 +204,14 @@ def blackbox_exporter(host: DockerHost, opts: pulumi.ResourceOptions | None = No
         ServiceArgs(
             image="blackbox-exporter",
             user=NOBODY,
-            memory=64,
-            cpus=0.5,
-            network=_BLACKBOX_NETWORKS,
-            command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
-            config={"blackbox.yml": yaml.safe_dump(modules)},
+            limits=Limits(memory=64, cpus=0.5),
             health=_answers(9115, "/-/healthy", address),
-            metrics=Metrics(port=9115),
+            network=_BLACKBOX_NETWORKS,
+            process=Process(
+                command=(f"--config.file={CONFIG}/blackbox.yml", f"--web.listen-address={address}:9115"),
+            ),
+            files=Files(config={"blackbox.yml": yaml.safe_dump(modules)}),
+            exposes=Exposes(metrics=Metrics(port=9115)),
         ),
         host,
         opts,
@@ -221,19 +232,19 @@ def alertmanager(
         ServiceArgs(
             image="alertmanager",
             user=NOBODY,
-            memory=96,
-            cpus=0.5,
-            network=OwnNetworks(EGRESS, ALERTS),
-            command=(
-                f"--config.file={CONFIG}/alertmanager.yml",
-                "--storage.path=/alertmanager",
-                "--cluster.listen-address=",
-            ),
-            config={"alertmanager.yml": yaml.safe_dump(configuration)},
-            secrets=files,
-            mounts=(host.storage.volume("alertmanager", "data", "/alertmanager"),),
+            limits=Limits(memory=96, cpus=0.5),
             health=_answers(9093, "/-/healthy"),
-            metrics=Metrics(port=9093),
+            network=OwnNetworks(EGRESS, ALERTS),
+            process=Process(
+                command=(
+                    f"--config.file={CONFIG}/alertmanager.yml",
+                    "--storage.path=/alertmanager",
+                    "--cluster.listen-address=",
+                ),
+            ),
+            files=Files(config={"alertmanager.yml": yaml.safe_dump(configuration)}, secrets=files),
+            mounts=(host.storage.volume("alertmanager", "data", "/alertmanager"),),
+            exposes=Exposes(metrics=Metrics(port=9093)),
         ),
         host,
         opts,
@@ -294,37 +305,45 @@ def grafana(host: DockerHost, url: str, secrets: SecretBundle, opts: pulumi.Reso
         ServiceArgs(
             image="grafana",
             user=GRAFANA,
-            # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
-            memory=768,
-            cpus=1.0,
-            network=OwnNetworks(MONITORING, DASHBOARDS),
-            env={
-                "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
-                "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-                "GF_ANALYTICS_REPORTING_ENABLED": "false",
-                "GF_AUTH_ANONYMOUS_ENABLED": "false",
-                "GF_NEWS_NEWS_FEED_ENABLED": "false",
-                "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
-                "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
-                # Otherwise Grafana fetches plugins before it listens, and never listens without the internet; and
-                # with a read-only root its updater ends the image's own plugins, Prometheus's among them.
-                "GF_PLUGINS_PREINSTALL_DISABLED": "true",
-                "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
-                "GF_SECURITY_ADMIN_USER": ADMIN_USER,
-                "GF_SERVER_ROOT_URL": url,
-                "GF_USERS_ALLOW_SIGN_UP": "false",
-            },
-            config={
-                "provisioning/datasources/prometheus.yaml": json.dumps(source, indent=1),
-                "provisioning/dashboards/nexus.yaml": json.dumps(dashboards, indent=1),
-                **{f"dashboards/{file.name}": file.read_text() for file in files},
-            },
-            secrets={"admin_password": secrets.admin_password},
-            mounts=(host.storage.volume("grafana", "data", "/var/lib/grafana"),),
+            limits=Limits(
+                # 13.2 runs 13 of its data sources as processes of their own, and is killed for memory at 384.
+                memory=768,
+                cpus=1.0,
+            ),
             health=_answers(3000, "/api/health"),
-            web=Web(host="grafana", port=3000, sign_in=OwnSignIn(), hidden_paths=("/metrics",)),
-            metrics=Metrics(port=3000),
-            stop_grace=30,
+            network=OwnNetworks(MONITORING, DASHBOARDS),
+            process=Process(
+                env={
+                    "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
+                    "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+                    "GF_ANALYTICS_REPORTING_ENABLED": "false",
+                    "GF_AUTH_ANONYMOUS_ENABLED": "false",
+                    "GF_NEWS_NEWS_FEED_ENABLED": "false",
+                    "GF_PATHS_PROVISIONING": f"{CONFIG}/provisioning",
+                    "GF_PLUGINS_PREINSTALL_AUTO_UPDATE": "false",
+                    # Otherwise Grafana fetches plugins before it listens, and never listens without the internet; and
+                    # with a read-only root its updater ends the image's own plugins, Prometheus's among them.
+                    "GF_PLUGINS_PREINSTALL_DISABLED": "true",
+                    "GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin_password",
+                    "GF_SECURITY_ADMIN_USER": ADMIN_USER,
+                    "GF_SERVER_ROOT_URL": url,
+                    "GF_USERS_ALLOW_SIGN_UP": "false",
+                },
+                stop_grace=30,
+            ),
+            files=Files(
+                config={
+                    "provisioning/datasources/prometheus.yaml": json.dumps(source, indent=1),
+                    "provisioning/dashboards/nexus.yaml": json.dumps(dashboards, indent=1),
+                    **{f"dashboards/{file.name}": file.read_text() for file in files},
+                },
+                secrets={"admin_password": secrets.admin_password},
+            ),
+            mounts=(host.storage.volume("grafana", "data", "/var/lib/grafana"),),
+            exposes=Exposes(
+                web=Web(host="grafana", port=3000, sign_in=OwnSignIn(), hidden_paths=("/metrics",)),
+                metrics=Metrics(port=3000),
+            ),
         ),
         host,
         opts,
@@ -340,7 +359,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
         {"job_name": "prometheus", "static_configs": [{"targets": ["prometheus:9090"]}]},
     ]
     for service in services:
-        if (metrics := service.args.metrics) is None:
+        if (metrics := service.args.exposes.metrics) is None:
             continue
         if not _PROMETHEUS_NETWORKS.reach(service.networks):
             raise PlatformError(
@@ -360,7 +379,7 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
                 for identity, name in sorted(names.items())
             ]
         jobs.append(job)
-    probed = [service for service in services if service.args.probe]
+    probed = [service for service in services if service.args.exposes.probe]
     for service in probed:
         if not _BLACKBOX_NETWORKS.reach(service.networks):
             raise PlatformError(
@@ -374,11 +393,13 @@ def prometheus_configuration(services: Sequence[Service], names: Mapping[str, st
             "params": {"module": ["http_2xx"]},
             "static_configs": [
                 {
-                    "targets": [f"http://{service.address}:{service.args.probe.port}{service.args.probe.path}"],
+                    "targets": [
+                        f"http://{service.address}:{service.args.exposes.probe.port}{service.args.exposes.probe.path}"
+                    ],
                     "labels": {"service": service.name},
                 }
                 for service in probed
-                if service.args.probe
+                if service.args.exposes.probe
             ],
             "relabel_configs": [
                 {"source_labels": ["__address__"], "target_label": "__param_target"},
@@ -422,22 +443,25 @@ def prometheus(
         ServiceArgs(
             image="prometheus",
             user=NOBODY,
-            memory=768,
-            cpus=1.0,
-            network=_PROMETHEUS_NETWORKS,
-            command=(
-                f"--config.file={CONFIG}/prometheus.yml",
-                "--storage.tsdb.path=/prometheus",
-                f"--storage.tsdb.retention.time={retention}",
-                f"--web.listen-address={address}:9090",
-            ),
-            config={
-                "prometheus.yml": configuration,
-                "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
-            },
-            mounts=(host.storage.volume("prometheus", "data", "/prometheus"),),
+            limits=Limits(memory=768, cpus=1.0),
             health=_answers(9090, "/-/healthy", address),
-            stop_grace=60,
+            network=_PROMETHEUS_NETWORKS,
+            process=Process(
+                command=(
+                    f"--config.file={CONFIG}/prometheus.yml",
+                    "--storage.tsdb.path=/prometheus",
+                    f"--storage.tsdb.retention.time={retention}",
+                    f"--web.listen-address={address}:9090",
+                ),
+                stop_grace=60,
+            ),
+            files=Files(
+                config={
+                    "prometheus.yml": configuration,
+                    "alerts.yml": (TEMPLATES / "prometheus" / "alerts.yml").read_text(),
+                },
+            ),
+            mounts=(host.storage.volume("prometheus", "data", "/prometheus"),),
         ),
         host,
         opts,

@@ -275,51 +275,39 @@ class HostNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceArgs:
-    """One service. `image` is a key of components/images.py; memory is in megabytes, swap is never added.
+class Limits:
+    """The share of the host that a service may take: megabytes, to which swap is never added, and processors."""
 
-    Raises PlatformError for what the engine would refuse, or take for something else than is written.
-    """
-
-    image: str
-    user: User
     memory: int
     cpus: float
-    health: HealthCheck
-    network: OwnNetworks | SharesNetworkOf | HostNetwork
-    entrypoint: tuple[str, ...] | None = None
-    command: tuple[str, ...] = ()
-    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    config: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    """Files under `config_at`, by relative path. Never a secret."""
-    config_at: str = CONFIG
-    """Another directory, for an image that looks for its files at a fixed place."""
-    secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
-    """Files under /run/secrets, by name, without a trailing newline."""
-    mounts: tuple[Mount, ...] = ()
-    tmpfs: Mapping[str, str] = field(default_factory=lambda: {"/tmp": "size=64m,mode=1777"})  # noqa: S108
-    privileges: Privileges | None = None
-    gpu: DriGpu | NvidiaGpu | None = None
-    groups: tuple[int, ...] = ()
-    ports: tuple[Port, ...] = ()
-    web: Web | None = None
-    metrics: Metrics | None = None
-    probe: Probe | None = None
-    after: tuple[pulumi.Input[pulumi.Resource], ...] = ()
-    """What must be there first without being mounted, called or shared."""
-    stop_grace: int = 15
-    """Seconds between SIGTERM and SIGKILL. The provider's default is none at all, which corrupts SQLite."""
-    init: bool = True
-    """Docker's init as process 1; False where the image brings its own."""
 
     def __post_init__(self) -> None:
-        _refuse(f"ServiceArgs(image={self.image!r})", self._problems())
+        _refuse("Limits", self._problems())
 
     def _problems(self) -> Iterator[str]:
         if self.memory < MEMORY_AT_LEAST:
             yield f"memory is {self.memory}, the engine wants {MEMORY_AT_LEAST} megabytes or more"
         if not self.cpus > 0:
             yield f"cpus is {self.cpus}, it must be more than 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What runs, and how it is stopped."""
+
+    entrypoint: tuple[str, ...] | None = None
+    """None: the image's own."""
+    command: tuple[str, ...] = ()
+    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    stop_grace: int = 15
+    """Seconds between SIGTERM and SIGKILL. The provider's default is none at all, which corrupts SQLite."""
+    init: bool = True
+    """Docker's init as process 1; False where the image brings its own."""
+
+    def __post_init__(self) -> None:
+        _refuse("Process", self._problems())
+
+    def _problems(self) -> Iterator[str]:
         if self.stop_grace < 1:
             yield f"stop_grace is {self.stop_grace}, it must be 1 second or more"
         if self.entrypoint is not None and not (self.entrypoint and all(self.entrypoint)):
@@ -328,16 +316,23 @@ class ServiceArgs:
             yield "command has an empty word, which the provider refuses"
         if wrong := [name for name in self.env if not name or "=" in name]:
             yield f"env has the names {', '.join(map(repr, wrong))}"
-        yield from self._file_problems()
-        yield from self._mount_problems()
-        if ports := _twice([f"{port.address}:{port.external}" for port in self.ports]):
-            yield f"ports has {', '.join(ports)} twice"
-        if self.ports and not isinstance(self.network, OwnNetworks):
-            yield "ports can be published by a service with networks of its own alone"
-        if any(group < 0 for group in self.groups):
-            yield f"groups has {min(self.groups)}, a group is 0 or more"
 
-    def _file_problems(self) -> Iterator[str]:
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What the init container delivers before the service starts."""
+
+    config: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Files under `config_at`, by relative path. Never a secret."""
+    config_at: str = CONFIG
+    """Another directory, for an image that looks for its files at a fixed place."""
+    secrets: Mapping[str, pulumi.Output[str]] = field(default_factory=dict)
+    """Files under /run/secrets, by name, without a trailing newline."""
+
+    def __post_init__(self) -> None:
+        _refuse("Files", self._problems())
+
+    def _problems(self) -> Iterator[str]:
         for kind, files in (("config", self.config), ("secrets", self.secrets)):
             for path, content in files.items():
                 if not _FILE.fullmatch(path):
@@ -345,14 +340,77 @@ class ServiceArgs:
                 if content == "":
                     yield f"{kind} has the empty file {path!r}, which the provider refuses; leave it out"
 
-    def _mount_problems(self) -> Iterator[str]:
-        targets = [mount.target for mount in self.mounts] + [*self.tmpfs]
-        targets += [self.config_at] if self.config else []
-        targets += [SECRETS] if self.secrets else []
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The directories at which they are mounted."""
+        return (*((self.config_at,) if self.config else ()), *((SECRETS,) if self.secrets else ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What of the host a service may use beyond what each may."""
+
+    privileges: Privileges | None = None
+    gpu: DriGpu | NvidiaGpu | None = None
+    groups: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse("Access", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if any(group < 0 for group in self.groups):
+            yield f"groups has {min(self.groups)}, a group is 0 or more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposes:
+    """What others find at a service: people, Prometheus, and whoever reaches the host."""
+
+    web: Web | None = None
+    metrics: Metrics | None = None
+    probe: Probe | None = None
+    ports: tuple[Port, ...] = ()
+
+    def __post_init__(self) -> None:
+        _refuse("Exposes", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if ports := _twice([f"{port.address}:{port.external}" for port in self.ports]):
+            yield f"ports has {', '.join(ports)} twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceArgs:
+    """One service. `image` is a key of components/images.py.
+
+    It and its parts raise PlatformError for what the engine would refuse, or take for something else than is written.
+    """
+
+    image: str
+    user: User
+    limits: Limits
+    health: HealthCheck
+    network: OwnNetworks | SharesNetworkOf | HostNetwork
+    process: Process = field(default_factory=Process)
+    files: Files = field(default_factory=Files)
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: Mapping[str, str] = field(default_factory=lambda: {"/tmp": "size=64m,mode=1777"})  # noqa: S108
+    access: Access = field(default_factory=Access)
+    exposes: Exposes = field(default_factory=Exposes)
+    after: tuple[pulumi.Input[pulumi.Resource], ...] = ()
+    """What must be there first without being mounted, called or shared."""
+
+    def __post_init__(self) -> None:
+        _refuse(f"ServiceArgs(image={self.image!r})", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        targets = [*(mount.target for mount in self.mounts), *self.tmpfs, *self.files.targets]
         if wrong := [target for target in targets if not _absolute(target) or target == "/"]:
             yield f"{', '.join(map(repr, wrong))} cannot be mounted at: write an absolute path without a / at its end"
         if twice := _twice(targets):
             yield f"two mounts at {', '.join(twice)}"
+        if self.exposes.ports and not isinstance(self.network, OwnNetworks):
+            yield "ports can be published by a service with networks of its own alone"
 
 
 class ImageStore(pulumi.ComponentResource):
@@ -427,7 +485,10 @@ class Service(pulumi.ComponentResource):
         args = self.args
         self._delivered: list[VolumeMount] = []
         uploads: list[docker.ContainerUploadArgs] = []
-        for use, target, files in (("config", args.config_at, args.config), ("secrets", SECRETS, args.secrets)):
+        for use, target, files in (
+            ("config", args.files.config_at, args.files.config),
+            ("secrets", SECRETS, args.files.secrets),
+        ):
             if not files:
                 continue
             volume = docker.Volume(
@@ -467,25 +528,25 @@ class Service(pulumi.ComponentResource):
         )
 
     def _container(self, init: pulumi.Output[docker.Container] | None) -> docker.Container:
-        args, host, privileges = self.args, self.host, self.args.privileges
+        args, host, privileges = self.args, self.host, self.args.access.privileges
         mounts = [
             *args.mounts,
             *(VolumeMount(volume=mount.volume, target=mount.target, read_only=True) for mount in self._delivered),
         ]
         devices = ["/dev/net/tun"] if privileges and privileges.tun else []
-        groups = [*args.groups]
-        if isinstance(args.gpu, DriGpu):
-            devices.append(str(args.gpu.device))
-            groups.append(args.gpu.render_gid)
+        groups = [*args.access.groups]
+        if isinstance(args.access.gpu, DriGpu):
+            devices.append(str(args.access.gpu.device))
+            groups.append(args.access.gpu.render_gid)
         marks: dict[str, pulumi.Input[str]] = dict(labels(self.name, "service"))
         if init is not None:
             # A changed file replaces the init container, and its id here the app, which then reads the new file.
             marks[LABEL_SEED] = init.apply(lambda ended: ended.id)
         # Where one is taken away, the provider keeps the old one for the image's own: this label replaces the app.
-        if own := [name for name in ("entrypoint", "command") if getattr(args, name)]:
+        if own := [name for name in ("entrypoint", "command") if getattr(args.process, name)]:
             marks[LABEL_OWN] = " ".join(own)
         network_mode, attachments = self._network()
-        env: dict[str, pulumi.Input[str]] = {"TZ": host.timezone, **args.env}
+        env: dict[str, pulumi.Input[str]] = {"TZ": host.timezone, **args.process.env}
         return docker.Container(
             f"{self.name}-container",
             name=physical(self.name),
@@ -496,8 +557,8 @@ class Service(pulumi.ComponentResource):
             hostname=f"{pulumi.get_project()}-{self.name}" if attachments else None,
             image=host.images.id_of(args.image),
             user=str(args.user),
-            entrypoints=list(args.entrypoint) if args.entrypoint else None,
-            command=list(args.command) or None,
+            entrypoints=list(args.process.entrypoint) if args.process.entrypoint else None,
+            command=list(args.process.command) or None,
             # One Output an element: a secret in one would otherwise mask them all in a diff.
             envs=[pulumi.Output.concat(key, "=", value) for key, value in sorted(env.items())],
             labels=[docker.ContainerLabelArgs(label=key, value=value) for key, value in sorted(marks.items())],
@@ -507,7 +568,7 @@ class Service(pulumi.ComponentResource):
                 docker.ContainerPortArgs(
                     ip=port.address, external=port.external, internal=port.internal, protocol="tcp"
                 )
-                for port in sorted(args.ports, key=lambda port: port.internal)
+                for port in sorted(args.exposes.ports, key=lambda port: port.internal)
             ]
             or None,
             mounts=[mount_args(mount) for mount in sorted(mounts, key=lambda mount: mount.target)] or None,
@@ -521,14 +582,14 @@ class Service(pulumi.ComponentResource):
                 docker.ContainerDeviceArgs(host_path=path, container_path=path, permissions="rwm") for path in devices
             ]
             or None,
-            gpus=args.gpu.gpus if isinstance(args.gpu, NvidiaGpu) else None,
+            gpus=args.access.gpu.gpus if isinstance(args.access.gpu, NvidiaGpu) else None,
             group_adds=[str(group) for group in groups] or None,
             sysctls=dict(privileges.sysctls) or None if privileges else None,
-            init=args.init,
-            memory=args.memory,
-            memory_swap=args.memory,
+            init=args.process.init,
+            memory=args.limits.memory,
+            memory_swap=args.limits.memory,
             # As the engine hands it back: "1.0" and not "1", which would be a change.
-            cpus=str(args.cpus),
+            cpus=str(args.limits.cpus),
             ulimits=[docker.ContainerUlimitArgs(name="nproc", soft=PROCESSES, hard=PROCESSES)],
             log_driver="json-file",
             log_opts={"max-file": "3", "max-size": "10m"},
@@ -542,8 +603,8 @@ class Service(pulumi.ComponentResource):
             ),
             wait=True,
             wait_timeout=args.health.wait_timeout,
-            stop_timeout=args.stop_grace,
-            destroy_grace_seconds=args.stop_grace,
+            stop_timeout=args.process.stop_grace,
+            destroy_grace_seconds=args.process.stop_grace,
             must_run=True,
             opts=pulumi.ResourceOptions(
                 parent=self,

@@ -19,7 +19,7 @@ from components import downloads, host, reach
 from components.dockerhost import DockerHost, Socket
 from components.images import PINS
 from components.networks import APPS, EGRESS, Networks, OwnNetworks
-from components.service import HealthCheck, ImageStore, Service, ServiceArgs, User
+from components.service import HealthCheck, ImageStore, Limits, Service, ServiceArgs, User
 from components.settings.load import filled
 from components.settings.schema import EmbeddedVpn, Settings
 from components.settings.secret import SECRET_KEYS
@@ -204,8 +204,7 @@ def every() -> dict[str, Recorder]:
 GOOD: Final = ServiceArgs(
     image="busybox",
     user=User(uid=1000, gid=1000),
-    memory=64,
-    cpus=0.5,
+    limits=Limits(memory=64, cpus=0.5),
     health=HealthCheck(test=("CMD", "true")),
     network=OwnNetworks(APPS, EGRESS),
 )

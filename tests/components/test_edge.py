@@ -20,6 +20,7 @@ from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
 from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Web
 from components.settings.schema import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
+from tests.services import changed
 
 SIGN_IN = {
     "jellyfin": False,
@@ -51,7 +52,7 @@ def routes(
     made: list[str] = []
 
     def program(host: DockerHost) -> None:
-        services = [Service(name, dataclasses.replace(GOOD, web=web, network=network), host) for name, web in webs]
+        services = [Service(name, changed(GOOD, web=web, network=network), host) for name, web in webs]
         made.append(edge.routes(settings or Edge(), services))
 
     declare(program)
@@ -153,7 +154,7 @@ class TestRoutes:
 
         def program(host: DockerHost) -> None:
             carrier = Service("vpn", GOOD, host)
-            args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
+            args = changed(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             made.append(edge.routes(Edge(), [Service("rider", args, host)]))
 
         declare(program)
@@ -164,7 +165,7 @@ class TestRoutes:
     def test_a_rider_of_what_is_out_of_reach_is_refused(self) -> None:
         def program(host: DockerHost) -> None:
             carrier = Service("vpn-peer", dataclasses.replace(GOOD, network=OwnNetworks(TUNNEL)), host)
-            args = dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier), web=page())
+            args = changed(GOOD, network=SharesNetworkOf(service=carrier), web=page())
             edge.routes(Edge(), [Service("rider", args, host)])
 
         with pytest.raises(PlatformError, match="rider has a web page"):
@@ -185,7 +186,7 @@ class TestUrls:
 
         def program(host: DockerHost) -> None:
             services = [
-                Service("sonarr", dataclasses.replace(GOOD, web=page("tv")), host),
+                Service("sonarr", changed(GOOD, web=page("tv")), host),
                 Service("vpn", GOOD, host),
             ]
             made.append(edge.urls(settings, services))

@@ -17,6 +17,7 @@ from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
 from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf
 from tests.components.stacks import CHOICES, GOOD, ROOT, built, declare
+from tests.services import changed
 
 SCRAPED = {
     "prometheus": "prometheus:9090",
@@ -87,8 +88,8 @@ def jobs(**services: ServiceArgs) -> dict[str, Job]:
     return parse(made[0])
 
 
-METRICS = dataclasses.replace(GOOD, metrics=Metrics(port=1234, path="/stats"))
-PROBE = dataclasses.replace(GOOD, probe=Probe(port=1234, path="/alive"))
+METRICS = changed(GOOD, metrics=Metrics(port=1234, path="/stats"))
+PROBE = changed(GOOD, probe=Probe(port=1234, path="/alive"))
 
 
 def on(args: ServiceArgs, *networks: Network) -> ServiceArgs:

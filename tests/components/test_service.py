@@ -51,6 +51,7 @@ from tests.components.stacks import (
     every,
     service,
 )
+from tests.services import changed
 
 CATATONIT: Final = "/usr/bin/catatonit"
 """The init that some images bring."""
@@ -613,16 +614,14 @@ class TestReplacement:
     """What must replace a container is an Output among its inputs."""
 
     def test_a_changed_file(self) -> None:
-        stack = declare(lambda host: Service("sonarr", dataclasses.replace(GOOD, config={"a.yml": "x"}), host))
+        stack = declare(lambda host: Service("sonarr", good(config={"a.yml": "x"}), host))
         assert stack.service("sonarr").sources["labels"] == {"sonarr-seed"}
         assert stack.service("sonarr").labels["nexus.seed"] == "sonarr-seed-id"
         assert stack.seed("sonarr").files == {"/run/config/a.yml": "x"}
 
     def test_a_changed_secret(self) -> None:
         def program(host: DockerHost) -> None:
-            Service(
-                "sonarr", dataclasses.replace(GOOD, secrets={"key": pulumi.Output.secret("hidden-until-now")}), host
-            )
+            Service("sonarr", good(secrets={"key": pulumi.Output.secret("hidden-until-now")}), host)
 
         stack = declare(program)
         assert stack.service("sonarr").sources["labels"] == {"sonarr-seed"}
@@ -636,8 +635,8 @@ class TestReplacement:
     def test_a_replaced_namespace(self) -> None:
         def program(host: DockerHost) -> None:
             carrier = Service("vpn", GOOD, host)
-            rider = Service("rider", dataclasses.replace(GOOD, network=SharesNetworkOf(service=carrier)), host)
-            second = Service("second", dataclasses.replace(GOOD, network=SharesNetworkOf(service=rider)), host)
+            rider = Service("rider", good(network=SharesNetworkOf(service=carrier)), host)
+            second = Service("second", good(network=SharesNetworkOf(service=rider)), host)
             assert (carrier.address, rider.address, second.address) == ("vpn", "vpn", "vpn")
 
         stack = declare(program)
@@ -655,9 +654,9 @@ class TestService:
     def test_what_is_given_in_place_of_the_images_own_shows_in_a_label(self) -> None:
         # A change of a label replaces the container; that the provider sees no change where one is taken away is
         # shown by tests/integration/test_changes.py.
-        changed = dataclasses.replace(GOOD, entrypoint=("sleep",), command=("60",))
-        assert service("sonarr", changed).labels["nexus.own"] == "entrypoint command"
-        assert service("sonarr", dataclasses.replace(changed, command=())).labels["nexus.own"] == "entrypoint"
+        both = good(entrypoint=("sleep",), command=("60",))
+        assert service("sonarr", both).labels["nexus.own"] == "entrypoint command"
+        assert service("sonarr", changed(both, command=())).labels["nexus.own"] == "entrypoint"
         assert "nexus.own" not in service("sonarr").labels
 
     def test_a_volume_is_handed_over_and_the_tree_is_not(self) -> None:
@@ -667,7 +666,7 @@ class TestService:
                 VolumeMount(volume=docker.Volume("tree", name="tree"), target="/data"),
                 BindMount(source="/srv/other", target="/other"),
             )
-            Service("sonarr", dataclasses.replace(GOOD, mounts=mounts), host)
+            Service("sonarr", good(mounts=mounts), host)
 
         seed = declare(program).seed("sonarr")
         assert seed.texts("command")[:2] == ["sh", "-ec"]
@@ -677,7 +676,7 @@ class TestService:
     def test_environment_is_sorted_and_one_output_an_entry(self) -> None:
         def program(host: DockerHost) -> None:
             env: dict[str, pulumi.Input[str]] = {"B": "2", "A": pulumi.Output.secret("hidden"), "C": "3"}
-            Service("sonarr", dataclasses.replace(GOOD, env=env), host)
+            Service("sonarr", good(env=env), host)
 
         container = declare(program).service("sonarr")
         assert container.texts("envs") == ["A=hidden", "B=2", "C=3", "TZ=Etc/UTC"]
@@ -688,7 +687,7 @@ class TestService:
             Port(address="127.0.0.1", external=443, internal=9000),
             Port(address="127.0.0.1", external=80, internal=8000),
         )
-        assert service("traefik", dataclasses.replace(GOOD, ports=ports)).tables("ports") == [
+        assert service("traefik", good(ports=ports)).tables("ports") == [
             {"ip": "127.0.0.1", "external": 80, "internal": 8000, "protocol": "tcp"},
             {"ip": "127.0.0.1", "external": 443, "internal": 9000, "protocol": "tcp"},
         ]
@@ -703,7 +702,7 @@ class TestService:
     def test_what_must_be_there_first_is_waited_for(self) -> None:
         def program(host: DockerHost) -> None:
             first = docker.Volume("first", name="first")
-            Service("sonarr", dataclasses.replace(GOOD, after=(first,)), host)
+            Service("sonarr", good(after=(first,)), host)
 
         assert "first" in declare(program).service("sonarr").depends_on
 
@@ -740,47 +739,56 @@ WRONG: Final[Mapping[str, tuple[Callable[[], object], str]]] = {
     "a port of no address": (lambda: Port(address="localhost", external=1, internal=1), "address is 'localhost'"),
     "a published port that is none": (lambda: Port(address="::", external=0, internal=1), "external is 0"),
     "a container's port that is none": (lambda: Port(address="::", external=1, internal=-1), "internal is -1"),
-    "less memory than the engine's least": (lambda: changed(memory=5), "memory is 5, the engine wants 6 megabytes"),
-    "no processor": (lambda: changed(cpus=0), "cpus is 0, it must be more than 0"),
-    "no time to stop": (lambda: changed(stop_grace=0), "stop_grace is 0"),
-    "an entry point of no word": (lambda: changed(entrypoint=()), "entrypoint has no word"),
-    "a command with an empty word": (lambda: changed(command=("a", "")), "command has an empty word"),
-    "a variable that is two": (lambda: changed(env={"A=B": "c"}), "env has the names 'A=B'"),
-    "an empty file": (lambda: changed(config={"a": ""}), "config has the empty file 'a'"),
-    "a file elsewhere": (lambda: changed(config={"../a": "x"}), "config has the file '../a'"),
+    "less memory than the engine's least": (
+        lambda: good(memory=5),
+        "memory is 5, the engine wants 6 megabytes",
+    ),
+    "no processor": (lambda: good(cpus=0), "cpus is 0, it must be more than 0"),
+    "no time to stop": (lambda: good(stop_grace=0), "stop_grace is 0"),
+    "an entry point of no word": (lambda: good(entrypoint=()), "entrypoint has no word"),
+    "a command with an empty word": (lambda: good(command=("a", "")), "command has an empty word"),
+    "a variable that is two": (lambda: good(env={"A=B": "c"}), "env has the names 'A=B'"),
+    "an empty file": (lambda: good(config={"a": ""}), "config has the empty file 'a'"),
+    "a file elsewhere": (lambda: good(config={"../a": "x"}), "config has the file '../a'"),
     "a secret at an absolute path": (
-        lambda: changed(secrets={"/a": pulumi.Output.secret("x")}),
+        lambda: good(secrets={"/a": pulumi.Output.secret("x")}),
         "secrets has the file '/a'",
     ),
-    "a relative target": (lambda: changed(mounts=(BindMount(source="/a", target="b"),)), "'b' cannot be mounted at"),
-    "a target that ends in a slash": (lambda: changed(tmpfs={"/b/": "size=1m"}), "'/b/' cannot be mounted at"),
-    "the root": (lambda: changed(mounts=(BindMount(source="/a", target="/"),)), "'/' cannot be mounted at"),
+    "a relative target": (
+        lambda: good(mounts=(BindMount(source="/a", target="b"),)),
+        "'b' cannot be mounted at",
+    ),
+    "a target that ends in a slash": (lambda: good(tmpfs={"/b/": "size=1m"}), "'/b/' cannot be mounted at"),
+    "the root": (lambda: good(mounts=(BindMount(source="/a", target="/"),)), "'/' cannot be mounted at"),
     "two mounts at one target": (
-        lambda: changed(mounts=(BindMount(source="/a", target="/b"), BindMount(source="/c", target="/b"))),
+        lambda: good(mounts=(BindMount(source="/a", target="/b"), BindMount(source="/c", target="/b"))),
         "two mounts at /b",
     ),
-    "a mount over memory": (lambda: changed(mounts=(BindMount(source="/a", target="/tmp"),)), "two mounts at /tmp"),
+    "a mount over memory": (
+        lambda: good(mounts=(BindMount(source="/a", target="/tmp"),)),
+        "two mounts at /tmp",
+    ),
     "a mount over delivered files": (
-        lambda: changed(config={"a": "x"}, mounts=(BindMount(source="/a", target="/run/config"),)),
+        lambda: good(config={"a": "x"}, mounts=(BindMount(source="/a", target="/run/config"),)),
         "two mounts at /run/config",
     ),
     "a port twice": (
-        lambda: changed(
+        lambda: good(
             ports=(
                 Port(address="127.0.0.1", external=80, internal=1),
                 Port(address="127.0.0.1", external=80, internal=2),
-            )
+            ),
         ),
         "ports has 127.0.0.1:80 twice",
     ),
-    "a group below root's": (lambda: changed(groups=(3, -3)), "groups has -3"),
+    "a group below root's": (lambda: good(groups=(3, -3)), "groups has -3"),
 }
 """What must not be written, and what the message says."""
 
 
-def changed(**changes: object) -> ServiceArgs:
+def good(**changes: object) -> ServiceArgs:
     """The good service with these changes."""
-    return dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    return changed(GOOD, **changes)
 
 
 def failure(program: Callable[[DockerHost], object]) -> str:
@@ -805,24 +813,24 @@ class TestRefused:
         assert says in said[0]
 
     def test_every_mistake_in_one_message(self) -> None:
-        with pytest.raises(PlatformError, match=r"^ServiceArgs\(image='busybox'\): memory is 0.*; cpus is -1"):
-            changed(memory=0, cpus=-1)
+        with pytest.raises(PlatformError, match=r"^Limits: memory is 0.*; cpus is -1"):
+            good(memory=0, cpus=-1)
 
     def test_a_rider_that_publishes(self) -> None:
         def program(host: DockerHost) -> None:
             carrier = Service("vpn", GOOD, host)
             port = Port(address="127.0.0.1", external=80, internal=80)
             with pytest.raises(PlatformError, match="ports can be published by a service with networks of its own"):
-                changed(network=SharesNetworkOf(service=carrier), ports=(port,))
+                good(network=SharesNetworkOf(service=carrier), ports=(port,))
 
         declare(program)
 
     def test_an_image_that_is_none(self) -> None:
         with pytest.raises(PlatformError, match=r"there is no image 'busibox'; add a pin to PINS"):
-            declare(lambda host: Service("sonarr", changed(image="busibox"), host))
+            declare(lambda host: Service("sonarr", good(image="busibox"), host))
 
     def test_a_secret_that_turns_out_to_be_empty(self) -> None:
-        said = failure(lambda host: Service("sonarr", changed(secrets={"key": pulumi.Output.secret("")}), host))
+        said = failure(lambda host: Service("sonarr", good(secrets={"key": pulumi.Output.secret("")}), host))
         assert said.startswith("sonarr: /run/secrets/key would be empty")
 
 
@@ -837,7 +845,7 @@ class TestOneShot:
                 for name, value in ended.items():
                     output = mock.PropertyMock(return_value=pulumi.Output.from_input(value))
                     outputs.enter_context(mock.patch.object(docker.Container, name, output))
-                Service("sonarr", changed(config={"a": "x"}), host)
+                Service("sonarr", good(config={"a": "x"}), host)
 
         if ends:
             assert "sonarr-container" in declare(program).of("Container")

@@ -26,8 +26,10 @@ from components.networks import Network, Networks, OwnNetworks
 from components.service import (
     HealthCheck,
     ImageStore,
+    Limits,
     Port,
     Privileges,
+    Process,
     Service,
     ServiceArgs,
     SharesNetworkOf,
@@ -36,6 +38,7 @@ from components.service import (
 )
 from components.settings.schema import Storage as StorageSettings
 from components.storage import Storage, VolumeMount
+from tests.services import changed
 
 CHANGED: Final = "NEXUS_TEST_CHANGED"
 """In the program's environment: set where the inputs are to be changed."""
@@ -163,13 +166,11 @@ SPARE: Final = Network(name="spare", slot=1, internal=False, why="to move to")
 
 BASE: Final = ServiceArgs(
     image="busybox",
-    network=OwnNetworks(ALL),
     user=User(uid=1000, gid=1000),
-    memory=16,
-    cpus=0.5,
-    entrypoint=("sleep", "3600"),
+    limits=Limits(memory=16, cpus=0.5),
     health=HealthCheck(test=("CMD", "true"), interval=600),
-    stop_grace=1,
+    network=OwnNetworks(ALL),
+    process=Process(entrypoint=("sleep", "3600"), stop_grace=1),
 )
 
 ROWS: Final = (
@@ -400,7 +401,7 @@ def _docker_host(store: ImageStore, networks: Networks, tree: str, opts: pulumi.
 
 def program() -> None:
     """What Pulumi runs to have each input changed."""
-    changed = bool(os.environ.get(CHANGED))
+    is_changed = bool(os.environ.get(CHANGED))
     services = [row.service for row in ROWS if row.kind == "network"]
     own = {
         name: Network(name=name, slot=slot, internal=False, why="this test") for slot, name in enumerate(services, 2)
@@ -413,7 +414,7 @@ def program() -> None:
             # A health check each second, of so many containers, takes longer than all else.
             props["wait"] = False
         row = by_resource.get(args.name)
-        if changed and row is not None and row.change is not None:
+        if is_changed and row is not None and row.change is not None:
             row.change(props, store)
         return pulumi.ResourceTransformationResult(props=props, opts=args.opts)
 
@@ -423,14 +424,15 @@ def program() -> None:
     docker.Volume("other", name=physical("other"), opts=opts)
     beside = Service(BESIDE, BASE, host, opts)
     keeps = VolumeMount(volume=docker.Volume("kept", name=physical("kept"), opts=opts), target="/kept")
-    keeper = replace(BASE, entrypoint=("sh", "-c", WRITES), mounts=(keeps,), user=OTHER if changed else BASE.user)
+    user = OTHER if is_changed else BASE.user
+    keeper = changed(BASE, entrypoint=("sh", "-c", WRITES), mounts=(keeps,), user=user)
     Service(KEEPER, keeper, host, opts)
     for row in ROWS:
-        different = {**row.args, **(row.to if changed else {})}
+        different = {**row.args, **(row.to if is_changed else {})}
         if different.get("network") is SHARED:
             different["network"] = SharesNetworkOf(service=beside)
         if "secrets" in different:
             different["secrets"] = {key: pulumi.Output.secret(text) for key, text in different["secrets"].items()}
         if row.service in own:
             different["network"] = OwnNetworks(own[row.service])
-        Service(row.service, replace(BASE, **different), host, opts)
+        Service(row.service, changed(BASE, **different), host, opts)
