@@ -7,10 +7,7 @@ from typing import Final, Literal
 
 import pulumi
 
-from components.dockerhost import DockerHost
-from components.networks import APPS, EGRESS, OwnNetworks
-from components.secrets import SecretBundle
-from components.service import (
+from components.arguments import (
     SECRETS,
     EdgeSignIn,
     Exposes,
@@ -19,11 +16,14 @@ from components.service import (
     Limits,
     Probe,
     Process,
-    Service,
     ServiceArgs,
     User,
     Web,
 )
+from components.dockerhost import DockerHost
+from components.networks import APPS, EGRESS, OwnNetworks
+from components.secrets import SecretBundle
+from components.service import Service
 from components.settings.schema import Apps
 
 

@@ -16,11 +16,7 @@ from typing import Final, assert_never
 
 import pulumi
 
-from components.dockerhost import DockerHost
-from components.names import physical
-from components.networks import APPS, SOCKET_GUARD, TUNNEL, OwnNetworks
-from components.secrets import ADMIN_USER, SecretBundle, WireGuardKeys
-from components.service import (
+from components.arguments import (
     CONFIG,
     NOBODY,
     ROOT,
@@ -34,12 +30,16 @@ from components.service import (
     Privileges,
     Probe,
     Process,
-    Service,
     ServiceArgs,
     SharesNetworkOf,
     User,
     Web,
 )
+from components.dockerhost import DockerHost
+from components.names import physical
+from components.networks import APPS, SOCKET_GUARD, TUNNEL, OwnNetworks
+from components.secrets import ADMIN_USER, SecretBundle, WireGuardKeys
+from components.service import Service
 from components.settings.schema import Apps, EmbeddedVpn, OpenVpn, Vpn, WireGuardVpn
 from components.settings.secret import (
     OPENVPN_CONFIG,

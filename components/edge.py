@@ -12,11 +12,7 @@ from typing import Final, assert_never
 import pulumi
 import yaml
 
-from components.dockerhost import DockerHost
-from components.errors import PlatformError
-from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
-from components.secrets import SecretBundle
-from components.service import (
+from components.arguments import (
     CONFIG,
     NOBODY,
     SECRETS,
@@ -29,11 +25,15 @@ from components.service import (
     OwnSignIn,
     Port,
     Process,
-    Service,
     ServiceArgs,
     SignIn,
     Web,
 )
+from components.dockerhost import DockerHost
+from components.errors import PlatformError
+from components.networks import APPS, DASHBOARDS, EDGE, SCRAPE_TRAEFIK, OwnNetworks
+from components.secrets import SecretBundle
+from components.service import Service
 from components.settings.schema import Edge as EdgeSettings
 from components.settings.secret import TLS_CERTIFICATE, TLS_KEY, Secrets
 

@@ -12,8 +12,7 @@ from typing import Final
 
 import pulumi
 
-from components.dockerhost import DockerHost
-from components.service import (
+from components.arguments import (
     CONFIG,
     ROOT,
     Access,
@@ -23,9 +22,10 @@ from components.service import (
     Limits,
     Privileges,
     Process,
-    Service,
     ServiceArgs,
 )
+from components.dockerhost import DockerHost
+from components.service import Service
 
 SCRIPT: Final = Path(__file__).parent.parent / "config" / "firewall" / "firewall.sh"
 

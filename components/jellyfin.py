@@ -6,9 +6,7 @@ from typing import Final
 
 import pulumi
 
-from components.dockerhost import DockerHost
-from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
-from components.service import (
+from components.arguments import (
     CONFIG,
     Access,
     Exposes,
@@ -18,11 +16,13 @@ from components.service import (
     Metrics,
     OwnSignIn,
     Process,
-    Service,
     ServiceArgs,
     User,
     Web,
 )
+from components.dockerhost import DockerHost
+from components.networks import APPS, EGRESS, SCRAPE_JELLYFIN, OwnNetworks
+from components.service import Service
 from components.settings.schema import Apps, Jellyfin, NoGpu
 
 PORT: Final = 8096

@@ -14,6 +14,24 @@ from typing import Final
 import pulumi
 import yaml
 
+from components.arguments import (
+    CONFIG,
+    NOBODY,
+    ROOT,
+    SECRETS,
+    Access,
+    Exposes,
+    Files,
+    HealthCheck,
+    Limits,
+    Metrics,
+    OwnSignIn,
+    Privileges,
+    Process,
+    ServiceArgs,
+    User,
+    Web,
+)
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.names import physical
@@ -31,25 +49,7 @@ from components.networks import (
     OwnNetworks,
 )
 from components.secrets import ADMIN_USER, SecretBundle
-from components.service import (
-    CONFIG,
-    NOBODY,
-    ROOT,
-    SECRETS,
-    Access,
-    Exposes,
-    Files,
-    HealthCheck,
-    Limits,
-    Metrics,
-    OwnSignIn,
-    Privileges,
-    Process,
-    Service,
-    ServiceArgs,
-    User,
-    Web,
-)
+from components.service import Service
 from components.settings.schema import EmailReceiver, NoReceiver, Receiver, WebhookReceiver
 from components.settings.secret import ALERT_WEBHOOK_URL, SMTP_PASSWORD, Secrets
 from components.storage import BindMount

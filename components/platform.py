@@ -13,9 +13,10 @@ from components.dockerhost import DockerHost, Socket
 from components.firewall import firewall
 from components.host import Engine
 from components.jellyfin import jellyfin
+from components.job import one_shot
 from components.networks import SOCKET_CADVISOR, SOCKET_GUARD, Networks
 from components.secrets import ADMIN_USER, SecretBundle
-from components.service import ImageStore, Service, one_shot
+from components.service import ImageStore, Service
 from components.settings.schema import EmbeddedVpn, Settings
 from components.settings.secret import Secrets
 from components.storage import Storage

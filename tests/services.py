@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
 
-from components.service import ServiceArgs
+from components.arguments import ServiceArgs
 
 
 def changed(args: ServiceArgs, **changes: object) -> ServiceArgs:

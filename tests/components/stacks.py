@@ -16,10 +16,11 @@ from unittest import mock
 import yaml
 
 from components import downloads, host, reach
+from components.arguments import HealthCheck, Limits, ServiceArgs, User
 from components.dockerhost import DockerHost, Socket
 from components.images import PINS
 from components.networks import APPS, EGRESS, Networks, OwnNetworks
-from components.service import HealthCheck, ImageStore, Limits, Service, ServiceArgs, User
+from components.service import ImageStore, Service
 from components.settings.load import filled
 from components.settings.schema import EmbeddedVpn, Settings
 from components.settings.secret import SECRET_KEYS

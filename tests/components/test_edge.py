@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from components import edge
+from components.arguments import EdgeSignIn, OwnSignIn, SharesNetworkOf, Web
 from components.arr import ARRS
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
-from components.service import EdgeSignIn, OwnSignIn, Service, SharesNetworkOf, Web
+from components.service import Service
 from components.settings.schema import Edge
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 from tests.services import changed

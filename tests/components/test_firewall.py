@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from components import firewall
+from components.arguments import HostNetwork
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
-from components.service import HostNetwork, Service
+from components.service import Service
 from tests.components.recorder import run
 from tests.components.stacks import CHOICES, GOOD, built, declare
 from tests.matrix import TABLE

@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from components import monitoring
+from components.arguments import Metrics, Probe, ServiceArgs, SharesNetworkOf
 from components.arr import ARRS
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
-from components.service import Metrics, Probe, Service, ServiceArgs, SharesNetworkOf
+from components.service import Service
 from tests.components.stacks import CHOICES, GOOD, ROOT, built, declare
 from tests.services import changed
 

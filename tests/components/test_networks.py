@@ -14,9 +14,10 @@ from unittest import mock
 import pytest
 
 from components import networks
+from components.arguments import ServiceArgs
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, EXPORTERS, MONITORING, TUNNEL, OwnNetworks, subnets
-from components.service import Service, ServiceArgs
+from components.service import Service
 from tests import matrix
 from tests.components.stacks import CHOICES, GOOD, SOCKET_PROXY, build, built, declare, every, service
 from tests.matrix import may_talk, rows_of

@@ -21,23 +21,23 @@ import pulumi
 import pulumi_docker as docker
 import pytest
 
-from components.arr import ARRS
-from components.dockerhost import DockerHost
-from components.errors import PlatformError
-from components.service import (
+from components.arguments import (
     HealthCheck,
     Metrics,
     OwnSignIn,
     Port,
     Privileges,
     Probe,
-    Service,
     ServiceArgs,
     SharesNetworkOf,
     User,
     Web,
-    duration,
 )
+from components.arr import ARRS
+from components.dockerhost import DockerHost
+from components.errors import PlatformError
+from components.provider import duration
+from components.service import Service
 from components.storage import BindMount, VolumeMount
 from tests.components.recorder import Json, Recorder, Registered, run
 from tests.components.stacks import (
@@ -868,7 +868,7 @@ class TestMounts:
 
 
 CONSTRUCTORS: Final[dict[str, set[str]]] = {
-    "docker.Container": {"service.py"},
+    "docker.Container": {"job.py", "service.py"},
     "docker.Network": {"networks.py"},
     "docker.Volume": {"service.py", "storage.py"},
     "docker.RemoteImage": {"service.py"},

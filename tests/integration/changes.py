@@ -19,23 +19,13 @@ import pulumi
 import pulumi_docker as docker
 
 from components import images, reach
+from components.arguments import HealthCheck, Limits, Port, Privileges, Process, ServiceArgs, SharesNetworkOf, User
 from components.dockerhost import DockerHost, Socket
 from components.host import ORDINARY
+from components.job import one_shot
 from components.names import physical
 from components.networks import Network, Networks, OwnNetworks
-from components.service import (
-    HealthCheck,
-    ImageStore,
-    Limits,
-    Port,
-    Privileges,
-    Process,
-    Service,
-    ServiceArgs,
-    SharesNetworkOf,
-    User,
-    one_shot,
-)
+from components.service import ImageStore, Service
 from components.settings.schema import Storage as StorageSettings
 from components.storage import Storage, VolumeMount
 from tests.services import changed

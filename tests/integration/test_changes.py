@@ -22,7 +22,7 @@ import docker.errors
 import pytest
 from docker.models.containers import Container
 
-from components.service import duration
+from components.provider import duration
 from tests.integration.changes import BESIDE, CHANGED, KEEPER, LOCK, OTHER, ROWS, TREE, Row
 from tests.integration.stacks import DOCKER_HOST, ROOT
 from tests.integration.test_storage import sh

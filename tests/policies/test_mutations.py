@@ -16,8 +16,9 @@ from typing import Any, Final
 import pulumi_docker as docker
 import pytest
 
+from components.arguments import ServiceArgs
 from components.networks import APPS, EXPORTERS, SCRAPE_JELLYFIN, OwnNetworks
-from components.service import Service, ServiceArgs
+from components.service import Service
 from policies.config import configure, read
 from policies.rules import RULES
 from policies.rules.containers import is_init
