@@ -54,11 +54,18 @@ import runpy
 import hardened
 
 whole = hardened.container
-for name in {names}:
-    hardened.container = lambda resource, name=name, **given: whole(
-        resource if resource.endswith("-container") else f"{{name}}.{{resource}}", **given
-    )
-    runpy.run_path(f"{{name}}.py")
+
+
+def of(program):
+    def container(resource, **given):
+        return whole(resource if resource.endswith("-container") else f"{{program}}.{{resource}}", **given)
+
+    return container
+
+
+for program in {names}:
+    hardened.container = of(program)
+    runpy.run_path(f"{{program}}.py")
 """
 """Runs the programs one after the other. A container's logical name tells whose it is, where no rule goes by it."""
 
