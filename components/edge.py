@@ -174,9 +174,8 @@ def _either(paths: Sequence[str]) -> str:
 
 def urls(settings: EdgeSettings, services: Sequence[Service]) -> dict[str, str]:
     """The addresses people use, by service name."""
-    return {
-        service.name: settings.url(service.args.exposes.web.host) for service in services if service.args.exposes.web
-    }
+    webs = ((service.name, service.args.exposes.web) for service in services)
+    return {name: settings.url(web.host) for name, web in webs if web}
 
 
 def edge(

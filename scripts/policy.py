@@ -96,12 +96,12 @@ def _stack(resources: Iterable[Resource], where: str) -> Stack:
 
 
 def _resource(state: Mapping[str, object], where: str) -> Resource:
-    urn, kind = str(state.get("urn")), state.get("type")
+    urn, kind = state.get("urn"), state.get("type")
     try:
-        parts = parse_urn(urn)
+        parts = parse_urn(str(urn))
     except ValueError:
-        kind = None
-    if not isinstance(kind, str):
+        parts = None
+    if parts is None or not isinstance(kind, str):
         raise UserError(f"{where}: has a resource without urn and type")
     given = state.get("inputs")
     props = _hidden(plain(masked(given if isinstance(given, dict) else {})))
@@ -112,7 +112,7 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
         name=parts.name,
         stack=parts.stack,
         props=props,
-        urn=urn,
+        urn=str(urn),
         parent=parent if isinstance(parent, str) else "",
         protect=state.get("protect") is True,
         sources={

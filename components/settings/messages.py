@@ -13,6 +13,7 @@ from components.stackfile import PROJECT
 
 
 def explain(details: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors: the key with its namespace, and what is wrong or allowed there."""
     keys, place = _locate(details["loc"])
     key = PROJECT + ":" + ".".join(keys)
     context = details.get("ctx", {})

@@ -210,8 +210,8 @@ func (v *vpn) tunnelUp(here, ctx context.Context) {
 			return
 		case <-v.sooner:
 			log.Print("gluetun: health: checking sooner than the real one would (SIGUSR1)")
-			err = v.checker.small(here, v.times.smallTries)
-			small.Reset(v.times.smallPeriod)
+			small.Reset(0)
+			continue
 		case <-small.C:
 			err = v.checker.small(here, v.times.smallTries)
 			small.Reset(v.times.smallPeriod)

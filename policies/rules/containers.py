@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from policies.rules.props import UNKNOWN, Value
+from policies.rules.props import Value
 
 
 def is_init(props: Mapping[str, Value]) -> bool:
@@ -27,13 +27,6 @@ def items(value: Value) -> list[Value]:
     return [value] if isinstance(value, dict | str) and value != {} else []
 
 
-def is_enabled(value: Value) -> bool:
-    """Whether a switch is on, in any spelling. An unknown one is not, as yet."""
-    if isinstance(value, str):
-        return value.strip().casefold() in {"true", "1", "yes", "on", "t", "y"}
-    return value is True or (isinstance(value, int | float) and not isinstance(value, bool) and value != 0)
-
-
 def number(value: Value) -> float | None:
     """A number, also where it is written as text; None for anything else, and for what is unknown."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -42,8 +35,3 @@ def number(value: Value) -> float | None:
         return float(value)
     except ValueError:
         return None
-
-
-def is_known(value: Value) -> bool:
-    """Whether a value is there to be checked: an unknown one is skipped in a preview and checked by `up`."""
-    return value is not UNKNOWN

@@ -89,7 +89,7 @@ def _bypass(resource: Resource, _config: Config) -> Iterator[Finding]:
         note = safe_name(name) if path[0] != "uploads" else None
         squashed, given = "".join(words(name)), value.strip("\"' ").casefold()
         for end, refused, problem in FORBIDDEN:
-            if re.fullmatch(f"(?:.*)(?:{end})", squashed) and re.fullmatch(refused, given, re.DOTALL):
+            if re.fullmatch(f".*(?:{end})", squashed) and re.fullmatch(refused, given, re.DOTALL):
                 advice = "Take it out, or set it on stacks of development alone"
                 yield Finding(path=path, problem=problem, advice=advice, note=note or "")
 

@@ -101,7 +101,6 @@ _STRONG: Final = re.compile(
 _STRONG_WORDS: Final = _set("pass pwd psk pw creds")
 _WEAK_WORDS: Final = _set("key keys pat jwt hmac otp")
 _PUBLIC_WORDS: Final = _set("public pub")
-_FILES: Final = _set("file files path paths filepath filename dir directory secretfile")
 _ABOUT: Final = _set(
     "url uri endpoint host server domain issuer length len size min max ttl expires expiry in timeout lifetime age "
     "count limit rotation iterations rounds version name names header headers algorithm method mode type kind "
