@@ -117,7 +117,10 @@ def vpn_peer(host: DockerHost, keys: VpnKeys, opts: pulumi.ResourceOptions | Non
             image="wireguard",
             user=ROOT,
             limits=Limits(memory=64, cpus=1.0),
-            health=HealthCheck(test=("CMD-SHELL", "wg show wg0 >/dev/null && ip -4 addr show wg0 | grep -q inet")),
+            # The VPN container waits for it, and the downloader for that.
+            health=HealthCheck(
+                test=("CMD-SHELL", "wg show wg0 >/dev/null && ip -4 addr show wg0 | grep -q inet"), interval=3
+            ),
             network=OwnNetworks(PEER_ON_TUNNEL),
             process=Process(
                 entrypoint=("/bin/sh", f"{CONFIG}/peer.sh"),
@@ -317,7 +320,7 @@ def qbittorrent(
             user=User(uid=apps.uid, gid=apps.gid),
             limits=Limits(memory=1024, cpus=1.0),
             # Healthy only on the tunnel that is there.
-            health=HealthCheck(test=("CMD", *script, "healthy"), start_period=60),
+            health=HealthCheck(test=("CMD", *script, "healthy"), interval=5, start_period=60),
             network=SharesNetworkOf(service=through),
             process=Process(
                 entrypoint=("/usr/bin/catatonit", "--", *script, "run"),

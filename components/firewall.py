@@ -48,7 +48,7 @@ def firewall(host: DockerHost, opts: pulumi.ResourceOptions | None = None) -> Se
             image="wireguard",
             user=ROOT,
             limits=Limits(memory=32, cpus=0.5),
-            health=HealthCheck(test=("CMD", "/bin/sh", script, "check"), interval=5, start_period=20),
+            health=HealthCheck(test=("CMD", "/bin/sh", script, "check"), interval=3, start_period=20),
             network=HostNetwork(why="the rules that keep containers from the host are the host's"),
             process=Process(
                 entrypoint=("/bin/sh", script),

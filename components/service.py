@@ -26,6 +26,9 @@ from components.storage import DATA, VolumeMount, handed_over, mount_args
 if TYPE_CHECKING:
     from components.dockerhost import DockerHost
 
+START_INTERVAL: Final = 2
+"""Seconds between the health checks of a container that starts, on an engine that has such an interval. Others first
+look after the ordinary one."""
 PROCESSES: Final = 4096
 """RLIMIT_NPROC of each service. The provider has no pids limit, and the kernel counts this one for each user of
 the host, so it is a bound on a runaway and not a share (docs/adr/0006)."""
@@ -220,6 +223,7 @@ class Service(pulumi.ComponentResource):
                 timeout=duration(args.health.timeout),
                 retries=args.health.retries,
                 start_period=duration(args.health.start_period),
+                start_interval=duration(START_INTERVAL) if self.host.engine.checks_start_sooner else None,
             ),
             wait=True,
             wait_timeout=args.health.wait_timeout,

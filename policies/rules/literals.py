@@ -18,6 +18,8 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# What may begin at each place of a long word is bounded in length, or the time would go by its square.
+
 # ---- shapes that are a credential wherever they stand ----
 
 _found: Final[dict[str, Callable[[], BasePlugin]]] = dict(get_mapping_from_secret_type_to_class())
@@ -33,10 +35,10 @@ _TOKENS: Final = re.compile(
 )
 _KEYS: Final = re.compile(r"BEGIN ENCRYPTED PRIVATE KEY|AGE-SECRET-KEY-1|PuTTY-User-Key-File-\d")
 _PASSWORDS: Final = (
-    re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/?#@:\"'<>]*:(?P<value>[^\s/?#@\"'<>]+)@(?!sha\d)", re.IGNORECASE),
+    re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/?#@:\"'<>]*:(?P<value>[^\s/?#@\"'<>]+)@(?!sha\d)", re.IGNORECASE),
     # The client of health checks.
     re.compile(
-        r"\b(?:curl|wget)\b[^|;&\n]*?\s(?:-u|--user)[\s=]?[\"']?[^\s:\"'/]*:(?P<value>[^\s\"']*(?:\s[^\"']*\))?)"
+        r"\b(?:curl|wget)\b[^|;&\n]{0,999}?\s(?:-u|--user)[\s=]?[\"']?[^\s:\"'/]*:(?P<value>[^\s\"']*(?:\s[^\"']*\))?)"
     ),
 )
 
@@ -131,16 +133,16 @@ _ASSIGNMENTS: Final = tuple(
         re.compile,
         (
             # NAME=value, --name=value, ?name=value, Name = value
-            rf"(?P<name>[A-Za-z_][\w.\\-]*)\s*=\s*(?P<value>(?:{_QUOTED}|[^\s\"'`;&|,<>)])+)",
+            rf"(?P<name>[A-Za-z_][\w.\\-]{{0,99}})\s*=\s*(?P<value>(?:{_QUOTED}|[^\s\"'`;&|,<>)])+)",
             # --name value
             rf"(?<![^\s\"'])--?(?P<name>[A-Za-z][\w.-]+)\s+(?P<value>(?!-)(?:{_QUOTED}|[^\s\"'`;&|<>)])+)",
             # {"name": "value"}, name: value, {name: value}, 'Header: value'
             r"[\"'](?P<name>[\w.-]+)[\"']\s*:\s*(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|\d+)",
-            r"(?P<name>[A-Za-z][\w.-]*):[ \t]+(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'{\[|>&][^\n\"',}]*)",
+            r"(?P<name>[A-Za-z][\w.-]{0,99}):[ \t]+(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'{\[|>&][^\n\"',}]*)",
             # <name>value</name>, as the *arr apps have it
             r"<(?P<name>[A-Za-z][\w.-]*)>(?P<value>[^<>]+)</",
             # A line of two words, also as a remark: requirepass value
-            r"(?m)^[\s#;]*(?P<name>[A-Za-z][\w.-]*)[ \t]+(?P<value>[^\s;=:]+);?[ \t]*$",
+            r"(?m)^[ \t\r#;]*(?P<name>[A-Za-z][\w.-]*)[ \t]+(?P<value>[^\s;=:]+);?[ \t]*$",
         ),
     )
 )
@@ -150,12 +152,16 @@ _ASSIGNMENTS: Final = tuple(
 def assignments(text: str) -> tuple[tuple[str, str], ...]:
     """Names and values that a text sets, in the spellings of shells, flags, URLs, JSON, XML, INI, YAML and headers.
 
-    A value that assigns in turn (`OPTS="-Dpassword=x"`) is looked into.
+    A value that assigns in turn (`OPTS="-Dpassword=x"`) is looked into, and so on.
     """
-    return tuple(_assignments(text))
+    return tuple(_assignments(text, _DEPTH))
 
 
-def _assignments(text: str) -> Iterator[tuple[str, str]]:
+_DEPTH: Final = 6
+"""How far: nobody writes more by accident."""
+
+
+def _assignments(text: str, depth: int) -> Iterator[tuple[str, str]]:
     plain = text.replace("\\n", "\n").replace('\\"', '"')
     for pattern in _ASSIGNMENTS:
         for found in pattern.finditer(plain):
@@ -163,8 +169,8 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
             # Prose: "password: see the manual".
             if not (":" in found[0] and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z,.']+){2,}", bare)):
                 yield found["name"], found["value"].strip()
-            if len(bare) < len(text) and re.search(r"[=:]|--?\w", bare):
-                yield from _assignments(bare)
+            if depth and len(bare) < len(text) and re.search(r"[=:]|--?\w", bare):
+                yield from _assignments(bare, depth - 1)
 
 
 def sets_secret(text: str) -> bool:

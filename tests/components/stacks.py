@@ -184,21 +184,34 @@ def _socket_gid(settings: Settings, engine: host.Engine) -> int:
 @functools.cache
 def built(name: str, *, stack: str = "test", preview: bool = False) -> Recorder:
     """The stack of `CHOICES` by name. Shared between the tests of all workers: what it recorded is only read."""
-    folder = os.environ.get(SHARED)
-    if folder is None:
+    if (folder := os.environ.get(SHARED)) is None:
         return build(CHOICES[name], stack=stack, preview=preview)
     kept = Path(folder) / f"{name}-{stack}-{preview}"
-    with kept.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            kept.write_bytes(pickle.dumps(build(CHOICES[name], stack=stack, preview=preview)))
+    assert _kept(kept, lambda: build(CHOICES[name], stack=stack, preview=preview))
     made = pickle.loads(kept.read_bytes())  # this run's own file, in a directory of mode 0700
     assert isinstance(made, Recorder)
     return made
 
 
-def every() -> dict[str, Recorder]:
+def _kept(file: Path, make: Callable[[], Recorder], *, wait: bool = True) -> bool:
+    """Whether the stack is in `file`, by this worker or another. Without `wait` not where one is about to make it."""
+    with file.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not file.exists():
+            file.write_bytes(pickle.dumps(make()))
+    return True
+
+
+@functools.cache
+def every() -> Mapping[str, Recorder]:
     """All the stacks of `CHOICES`."""
+    if (folder := os.environ.get(SHARED)) is not None:
+        # First those that no other worker is about to make: else all workers make them one after the other.
+        for name, choice in CHOICES.items():
+            _kept(Path(folder) / f"{name}-test-False", functools.partial(build, choice), wait=False)
     return {name: built(name) for name in CHOICES}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import subprocess
 from collections.abc import Sequence
@@ -196,6 +197,15 @@ class TestUrls:
         assert made == [{"sonarr": url}]
 
 
+@functools.cache
+def traefik_files(
+    choice: str,
+) -> tuple[dict[str, dict[str, dict[str, dict[str, object]]]], dict[str, object]]:
+    """Traefik's dynamic and static configuration on one of the stacks."""
+    files = built(choice).seed("traefik").files
+    return yaml.safe_load(files["/run/config/routes.yml"]), yaml.safe_load(files["/run/config/traefik.yml"])
+
+
 class TestOfAStack:
     @pytest.fixture(params=CHOICES)
     def choice(self, request: pytest.FixtureRequest) -> str:
@@ -204,8 +214,7 @@ class TestOfAStack:
 
     def files(self, choice: str) -> tuple[dict[str, dict[str, dict[str, dict[str, object]]]], dict[str, object]]:
         """Traefik's dynamic and static configuration."""
-        files = built(choice).seed("traefik").files
-        return yaml.safe_load(files["/run/config/routes.yml"]), yaml.safe_load(files["/run/config/traefik.yml"])
+        return traefik_files(choice)
 
     def test_every_page_is_served_and_signed_in(self, choice: str) -> None:
         routers = self.files(choice)[0]["http"]["routers"]

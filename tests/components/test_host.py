@@ -623,6 +623,12 @@ def test_the_engine_says_how_it_stores_images(
         assert bool(told) is (chosen != store)
 
 
+def test_a_start_interval_is_of_docker_25() -> None:
+    versions = ["", "20.10.24+dfsg1", "24.0.9", "25.0.0", "28.5.2+dfsg3", "29.0.0-rc.1", "100.1", "dev", "2.5"]
+    found = [one for one in versions if replace(ENGINE, version=one).checks_start_sooner]
+    assert found == ["25.0.0", "28.5.2+dfsg3", "29.0.0-rc.1", "100.1"]
+
+
 @pytest.mark.parametrize("store", ["overlay2", "containerd"])
 def test_of_an_engine_that_was_not_asked_the_settings_know_the_store(store: str) -> None:
     unasked = host.HostFacts(stack="dev", local=False)

@@ -403,6 +403,18 @@ class TestEveryService:
         assert deviations == SERVICES[promise].exceptions
 
     @pytest.mark.parametrize("choice", CHOICES)
+    def test_is_checked_sooner_while_it_starts_where_the_engine_can(self, choice: str) -> None:
+        """An engine before Docker 25 refuses the interval."""
+        engine = CHOICES[choice].engine
+        said = "2s" if engine and engine.version in ("28.5.2", "29.0.0") else None
+        found = {
+            item.table("healthcheck").get("startInterval")
+            for item in built(choice).of("Container").values()
+            if item.labels["nexus.role"] == "service"
+        }
+        assert found == {said}
+
+    @pytest.mark.parametrize("choice", CHOICES)
     def test_all_of_them_were_looked_at(self, choice: str) -> None:
         made = {item.labels["nexus.service"] for item in built(choice).of("Container").values()}
         assert built(choice).of("Service").keys() <= made

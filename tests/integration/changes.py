@@ -351,6 +351,7 @@ ROWS: Final = (
 
 UNTRIED: Final[Mapping[tuple[str, str], str]] = {
     ("service", "gpus"): "takes an NVIDIA GPU",
+    ("service", "healthcheck.startInterval"): "takes Docker 25",
     ("seed", "mounts.readOnly"): "the engine refuses an upload into what is read-only",
     ("seed", "mounts.type"): "the script removes what is not declared from a path of this host",
     ("seed", "mustRun"): "the provider would start an ended container again at each refresh",

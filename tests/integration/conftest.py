@@ -1,8 +1,8 @@
 """The stacks that the integration tests run against, brought up and destroyed by the commands that users run.
 
-`test-dev` lives for the whole run, and `test2-dev` beside it is for what breaks or removes a stack; a module that
-needs a stack of another shape makes and destroys its own. Everything they make carries their names, and what a killed
-run left is removed before the next one.
+`test-dev` lives for a whole run and is looked at, and `test2-dev` is the second of the same user. `test3-dev` is for
+what breaks a stack; a module that needs one of another shape makes and destroys its own. Everything they make carries
+their names, and what a killed run left is removed before the next one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 
 from tests.integration import probes
 from tests.integration.edge import SlowUpload
-from tests.integration.lanes import ALONE, LANES
+from tests.integration.lanes import ALONE, BROKEN, LANES
 from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
 
 
@@ -111,10 +111,10 @@ def git_status() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(
+def first(
     client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The stack `test-dev`: up and healthy. A test that breaks it heals it."""
+    """The stack `test-dev`: up and healthy."""
     made = Stack(
         name="test-dev",
         directory=tmp_path_factory.mktemp("nexus"),
@@ -129,34 +129,60 @@ def stack(
 
 
 @pytest.fixture(scope="session")
-def image_source(stack: Stack) -> object:
+def third(
+    client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The stack `test3-dev`: up and healthy."""
+    made = Stack(
+        name="test3-dev",
+        directory=tmp_path_factory.mktemp("nexus"),
+        client=client,
+        http_port=free_port(47080),
+        https_port=free_port(47443),
+        pool="172.31.128.0/20",
+    )
+    with own(made):
+        succeeded(made.run("up", "--stack-file", str(made.file), limit=FIRST_UP_LIMIT))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """The stack of the module's lane. A test that breaks it heals it."""
+    made = request.getfixturevalue("third" if request.path.stem in BROKEN else "first")
+    assert isinstance(made, Stack)
+    return made
+
+
+@pytest.fixture(scope="session")
+def image_source(first: Stack) -> object:
     """Where the first stack's images come from, so that the others need not look for registries again."""
-    mine = stack.state / "stacks" / stack.name / f"Pulumi.{stack.name}.yaml"
+    mine = first.state / "stacks" / first.name / f"Pulumi.{first.name}.yaml"
     tree = yaml.safe_load(mine.read_text(encoding="utf-8"))
     source: object = tree["config"].get("nexus:images", {})
     return source
 
 
 @pytest.fixture(scope="session")
-def slow_upload(stack: Stack) -> SlowUpload:
+def slow_upload(first: Stack) -> SlowUpload:
     """An upload through the edge that takes longer than Traefik's own limit of 60 s, begun where this is first asked
     for. test_edge.py waits for its end."""
-    return SlowUpload(stack, 75)
+    return SlowUpload(first, 75)
 
 
 @pytest.fixture(scope="session")
-def dead_exporter(stack: Stack) -> str:
+def dead_exporter(first: Stack) -> str:
     """The name of a service of the first stack that has been stopped. test_alerts.py heals it."""
     name = "node-exporter"
-    stack.container(name).stop()
+    first.container(name).stop()
     return name
 
 
 @pytest.fixture(scope="session")
-def second(stack: Stack, image_source: object) -> Iterator[Stack]:
+def second(first: Stack, image_source: object) -> Iterator[Stack]:
     """The stack `test2-dev`, the same user's: its stack file is written, and nothing of it is up yet."""
     made = replace(
-        stack,
+        first,
         name="test2-dev",
         http_port=free_port(43080),
         https_port=free_port(43443),

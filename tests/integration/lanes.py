@@ -1,6 +1,6 @@
-"""Which integration tests run beside which: most of each is waiting, so two lanes take little longer than one.
+"""Which integration tests run beside which: half of each is waiting, so three lanes take little longer than one.
 
-With `--numprocesses 2` a worker has a lane (tests/conftest.py hands `Lanes` to xdist).
+With `--numprocesses 3` a worker has a lane (tests/conftest.py hands `Lanes` to xdist).
 """
 
 from __future__ import annotations
@@ -10,42 +10,42 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-LANES: Final = (
-    (
-        "test_room",
-        "test_up",
-        "test_hardening",
-        "test_secrets",
-        "test_networks",
-        "test_edge",
-        "test_storage",
-        "test_downloads",
-        "test_rider",
-        "test_monitoring",
-        "test_bad_input",
-        "test_alerts",
-        "test_two_stacks",
-        "test_recovery",
-        "test_ssh",
-    ),
-    (
-        "test_policies_preview",
-        "test_report",
-        "test_policy_json",
-        "test_plain_pulumi",
-        "test_changes",
-        "test_vpn_choices",
-    ),
+LOOKED_AT: Final = (
+    "test_room",
+    "test_up",
+    "test_hardening",
+    "test_secrets",
+    "test_networks",
+    "test_edge",
+    "test_storage",
+    "test_monitoring",
+    "test_bad_input",
+    "test_two_stacks",
+    "test_alerts",
+    "test_docker_engine",
+    "test_ssh",
 )
-"""The modules that need `test-dev`, one after the other, and those that do without. Looking comes before breaking,
-and while test_bad_input runs, the alert of test_alerts has time to fire."""
-ALONE: Final = "test_recovery"
+"""The modules that look at `test-dev`. Looking comes before breaking, and from the end of test_monitoring the alert
+of test_alerts has time to fire."""
+BROKEN: Final = ("test_downloads", "test_rider", "test_recovery")
+"""The modules that break what they look at, which is `test3-dev`."""
+OWN: Final = (
+    "test_policies_preview",
+    "test_report",
+    "test_policy_json",
+    "test_plain_pulumi",
+    "test_changes",
+    "test_vpn_choices",
+)
+"""The modules with stacks of their own. Modules of other folders go with them."""
+LANES: Final = (LOOKED_AT, BROKEN, OWN)
+ALONE: Final = "test_docker_engine"
 """Kills the Docker Engine, so nothing else may run."""
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """One worker for each lane. Modules of other folders need no `test-dev`."""
+    """One worker for each lane."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = PurePath(nodeid.partition("::")[0]).stem
-        return "test-dev" if module in LANES[0] else "without"
+        return next((str(number) for number, lane in enumerate(LANES) if module in lane), str(LANES.index(OWN)))

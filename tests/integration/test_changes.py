@@ -336,6 +336,8 @@ def environment(client: docker.DockerClient, alone: None, tmp_path_factory: pyte
         "DOCKER_HOST": DOCKER_HOST,
         "PULUMI_BACKEND_URL": f"file://{tmp_path_factory.mktemp('backend')}",
         "PULUMI_CONFIG_PASSPHRASE": "of this test only",
+        # The state is else written after each of 300 steps. Nothing here ends half-way.
+        "PULUMI_SKIP_CHECKPOINTS": "true",
         "PYTHONPATH": str(ROOT),
     }
 

@@ -22,6 +22,7 @@ import pytest
 from components import host, reach
 from components.settings.load import parse
 from tests.integration.stacks import DOCKER_HOST, Command, Stack, free_port, not_healthy, succeeded
+from tests.integration.test_up import fingerprint
 
 pytestmark = pytest.mark.integration
 
@@ -185,9 +186,13 @@ def test_a_host_whose_key_is_not_known_is_refused_with_the_reason(server: Server
     assert "Host key verification failed" in problem
 
 
-def test_destroy_leaves_no_container_and_no_network(server: Server, over_ssh: Stack) -> None:
-    before = server.visits
+def test_destroy_leaves_no_container_and_no_network_and_the_other_stack_alone(
+    server: Server, over_ssh: Stack, stack: Stack
+) -> None:
+    before, neighbour = server.visits, fingerprint(stack)
     output = over_ssh.destroy().output
     assert over_ssh.leftovers(volumes=False) == []
     assert f"docker --host {server.docker['host']} volume rm" in output
     assert server.visits > before
+    assert fingerprint(stack) == neighbour
+    assert not_healthy(stack.containers()) == []

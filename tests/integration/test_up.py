@@ -20,17 +20,26 @@ pytestmark = pytest.mark.integration
 CHANGES: Final = re.compile(r"\b\d+ (created|updated|replaced|deleted|to create|to update|to replace|to delete)\b")
 """The engine's summary of an operation that is, or would be, more than nothing."""
 
+SERVICES: Final = {name for row in TABLE for name in row.members} | {"qbittorrent", "firewall"}
+"""What runs: the services of the network table, and those on no network of their own: one has another's, one the
+host's."""
+
 
 def fingerprint(stack: Stack) -> dict[str, tuple[str, str]]:
     """Which containers there are and since when they run."""
     return {service_of(item): (str(item.id), item.attrs["State"]["StartedAt"]) for item in stack.containers()}
 
 
+def assert_whole(stack: Stack) -> None:
+    """Everything healthy, nothing left over, nothing left to change."""
+    assert not_healthy(stack.containers()) == []
+    assert sorted(map(service_of, stack.containers())) == sorted(SERVICES)
+    assert "pending_operations" not in stack.export()
+    succeeded(stack.pulumi("preview", "--refresh", "--expect-no-changes"))
+
+
 def test_every_service_runs_and_is_healthy(stack: Stack) -> None:
-    services = {service_of(item) for item in stack.containers()}
-    on_networks = {member for row in TABLE for member in row.members}
-    # On no network of its own: one has another's, one the host's.
-    assert services == on_networks | {"qbittorrent", "firewall"}
+    assert {service_of(item) for item in stack.containers()} == SERVICES
     assert not_healthy(stack.containers()) == []
 
 

@@ -1,7 +1,8 @@
-"""prod's shape and staging's, each with a VPN server of one's own beyond the host: WireGuard, and OpenVPN.
+"""prod's shape and then staging's, each with a VPN server of one's own beyond the host: WireGuard, and OpenVPN.
 
 Both are the committed templates with the placeholders filled: another domain with a certificate of its own, other
-ports and addresses, data on a path of the host, alerts to a webhook. They run under names of development, since only
+ports and addresses, data on a path of the host, alerts to a webhook. One stack comes up as the first and then goes
+over to the second, as that of somebody who changes provider and domain. It has a name of development, since only
 there may the lab's images run; what is up is checked by the rules for production as well.
 """
 
@@ -212,8 +213,10 @@ class Shape:
     server: Container
     authority: Path
     media: Path
+    asked: frozenset[str]
+    """The secrets that it lacked at first."""
     missing: str
-    """What `up` said before the secrets were set."""
+    """What `up` said then."""
     place: Place
 
     @property
@@ -240,22 +243,6 @@ class Shape:
         return str(told.get("outcome", told.get("status")))
 
 
-@pytest.fixture(scope="module")
-def images(client: docker.DockerClient, request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """The lab's images by key: its root file system has both servers."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        reason = "the VPN server stands in a network beyond the host, which needs root and `ip` (iproute2)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    lock = paths.find().lab_lock
-    if not lock.is_file():
-        request.getfixturevalue("stack")
-    if not lock.is_file():
-        pytest.skip("the VPN servers are the lab's, and images come from registries here")
-    return {image.key: image.ref for image in read_lock(lock)}
-
-
 def filled(template: str, far: Far, media: Path, domain: str, ports: tuple[int, int]) -> dict[str, object]:
     """The stack file's keys, with what is the owner's."""
     given: dict[str, dict[str, object]] = yaml.safe_load((ROOT / f"Pulumi.{template}.yaml").read_text())["config"]
@@ -268,29 +255,64 @@ def filled(template: str, far: Far, media: Path, domain: str, ports: tuple[int, 
     return dict(given)
 
 
-@pytest.fixture(scope="module", params=[("prod", wireguard), ("staging", openvpn)], ids=lambda param: param[0])
-def shape(
-    request: pytest.FixtureRequest,
-    client: docker.DockerClient,
-    alone: None,
-    images: Mapping[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Shape]:
-    template, kind = request.param
-    folder = tmp_path_factory.mktemp(template)
-    media = folder / "media"
-    media.mkdir()
-    far = kind(folder)
-    domain = f"{template}.media.example.org"
-    authority, chain, key = make(folder, f"*.{domain}")
+@pytest.fixture(scope="module")
+def living(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, whose shapes follow each other, and nothing of it up."""
     made = Stack(
-        name=f"{template}-dev",
-        directory=folder / "nexus",
+        name="prod-dev",
+        directory=tmp_path_factory.mktemp("nexus"),
         client=client,
         http_port=free_port(45080),
         https_port=free_port(45443),
         pool="172.31.176.0/20",
     )
+    with own(made):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def images(living: Stack) -> Mapping[str, str]:
+    """The lab's images by key: its root file system has both servers."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        reason = "the VPN server stands in a network beyond the host, which needs root and `ip` (iproute2)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    lock = paths.find().lab_lock
+    if not lock.is_file():
+        succeeded(living.run("images", "--stack-file", str(living.file), limit=FIRST_UP_LIMIT))
+    if not lock.is_file():
+        pytest.skip("the VPN servers are the lab's, and images come from registries here")
+    return {image.key: image.ref for image in read_lock(lock)}
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A path of the host for the data."""
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="module")
+def known() -> set[str]:
+    """The secrets that the stack has been given so far."""
+    return set()
+
+
+@pytest.fixture(scope="module", params=[("prod", wireguard), ("staging", openvpn)], ids=lambda param: param[0])
+def shape(
+    request: pytest.FixtureRequest,
+    living: Stack,
+    media: Path,
+    known: set[str],
+    images: Mapping[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Shape]:
+    template, kind = request.param
+    folder = tmp_path_factory.mktemp(template)
+    far = kind(folder)
+    domain = f"{template}.media.example.org"
+    authority, chain, key = make(folder, f"*.{domain}")
+    made = replace(living, http_port=free_port(living.http_port), https_port=free_port(living.https_port))
     more = filled(template, far, media, domain, (made.http_port, made.https_port))
     stack = replace(made, more={"nexus:networks": {"pool": made.pool}, **more, "nexus:docker": {"host": DOCKER_HOST}})
     given = {
@@ -299,11 +321,14 @@ def shape(
         "alert-webhook-url": f"https://{FAR}/alerts",
         **far.secrets,
     }
-    with own(stack), beyond(client, stack.name, images["wireguard"], far, folder / "server") as server:
+    asked = given.keys() - {"wireguard-preshared-key"} - known
+    with beyond(living.client, stack.name, images["wireguard"], far, folder / "server") as server:
+        stack.write()
         refused = stack.run("up", "--stack-file", str(stack.file))
         assert refused.process.returncode == 1
         for name, value in given.items():
             set_secret(stack, name, value)
+        known.update(given)
         succeeded(stack.run("up", "--stack-file", str(stack.file), limit=FIRST_UP_LIMIT))
         with listening(stack, LISTENER_PORT, FAR, network_mode=f"container:{server.id}") as container:
             for protocol in ("tcp", "udp"):
@@ -324,6 +349,7 @@ def shape(
                 server=server,
                 authority=authority,
                 media=media,
+                asked=frozenset(asked),
                 missing=refused.output,
                 place=place,
             )
@@ -345,8 +371,8 @@ def set_secret(stack: Stack, key: str, value: str) -> None:
 
 
 def test_what_is_missing_was_named(shape: Shape) -> None:
-    asked = {"tls-certificate", "tls-key", "alert-webhook-url", *shape.far.secrets} - {"wireguard-preshared-key"}
-    for key in asked:
+    assert shape.asked
+    for key in shape.asked:
         assert f"nexus:{key}: missing" in shape.missing
     assert "Traceback" not in shape.missing
 

@@ -240,6 +240,12 @@ def test_a_secret_that_no_single_line_shows(name: str, text: str) -> None:
     assert refused(upload(text, f"/run/config/{name}"))
 
 
+@pytest.mark.parametrize("text", ["x" * 100_000, "a=" * 20_000, "a." * 50_000, "\t" * 100_000, "curl " * 20_000])
+def test_a_long_text_hides_nothing(text: str) -> None:
+    """And is read to its end: without bounds this takes minutes, or ends at Python's limit of recursion."""
+    assert refused(upload(f"{text}\npassword = {LITERAL}\n")) == ["uploads[0].content[2]"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
