@@ -1,5 +1,6 @@
 """Start of the policy pack: lists the rules and hands them to the engine. No rule belongs here."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from policies import config
 from policies.rules import POLICIES, RULES
+
+# What the pack is made of stays for as long as it runs.
+gc.set_threshold(200_000, 20, 20)
 
 try:
     settings = config.configure(config.read(), RULES)

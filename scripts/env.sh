@@ -36,5 +36,7 @@ export PULUMI_SKIP_UPDATE_CHECK=true
 # and none that happens to lie on PATH is used in its place.
 export PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true
 export PULUMI_IGNORE_AMBIENT_PLUGINS=true
+# Set on many an image: each command, and each worker of the tests, would compile the checkout anew.
+unset PYTHONDONTWRITEBYTECODE
 # A formatted Output is an error and not a text about an error.
 export PULUMI_ERROR_OUTPUT_STRING=true

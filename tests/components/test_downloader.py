@@ -15,6 +15,8 @@ import pytest
 
 from tests.components.stacks import ROOT
 
+pytestmark = pytest.mark.tools
+
 SCRIPTS: Final = ROOT / "config" / "qbittorrent"
 PATIENCE: Final = 10.0
 APP: Final = """#!/bin/bash

@@ -38,7 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _engine_lives(request: pytest.FixtureRequest) -> Iterator[None]:
-    """While one module kills the Docker Engine, those of the other lane wait, and it waits for them."""
+    """While one module kills the Docker Engine, those of the other lanes wait, and it waits for them."""
+    if request.path.stem == ALONE:
+        request.getfixturevalue("other")  # comes up beside them
     with (_locks() / "engine.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if request.path.stem == ALONE else fcntl.LOCK_SH)
         yield

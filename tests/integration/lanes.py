@@ -21,9 +21,9 @@ LOOKED_AT: Final = (
     "test_monitoring",
     "test_bad_input",
     "test_two_stacks",
+    "test_ssh",
     "test_alerts",
     "test_docker_engine",
-    "test_ssh",
 )
 """The modules that look at `test-dev`. Looking comes before breaking, and from the end of test_monitoring the alert
 of test_alerts has time to fire."""
@@ -40,7 +40,7 @@ OWN: Final = (
 """The modules with stacks of their own. Modules of other folders go with them."""
 LANES: Final = (LOOKED_AT, BROKEN, OWN)
 ALONE: Final = "test_docker_engine"
-"""Kills the Docker Engine, so nothing else may run."""
+"""Kills the Docker Engine, so nothing else may run. It comes last, or its lane would wait for the others before."""
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
