@@ -121,7 +121,8 @@ def socket_proxy(
             image="socket-proxy",
             user=NOBODY,
             limits=Limits(memory=32, cpus=0.5),
-            health=HealthCheck(test=("CMD", "./healthcheck")),
+            # Whoever it is for waits for it.
+            health=HealthCheck(test=("CMD", "./healthcheck"), interval=5),
             network=OwnNetworks(network),
             process=Process(
                 command=(

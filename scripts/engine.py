@@ -23,6 +23,10 @@ from scripts.paths import Paths, find
 NO_CHANGES_EXPECTED: Final = 7
 """Exit status of `preview --expect-no-changes` where there are changes (pkg/cmd/pulumi/cmd/exit_codes.go)."""
 
+PARALLEL: Final = 16
+"""Resources at a time, at least. The CLI takes 4 for each processor, and on a small host all of them are containers
+that it waits for."""
+
 CONTAINER: Final = "docker:index/container:Container"
 NETWORK: Final = "docker:index/network:Network"
 VOLUME: Final = "docker:index/volume:Volume"
@@ -103,9 +107,17 @@ class Engine:
         """Runs preview, up or destroy, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
         color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
         # Of two values the last counts. As a variable, CLI 3.259 dies of this one (it is an int32).
-        bounded = [f"--parallel={reach.SSH_PARALLEL}"] if self._over_ssh else []
+        at_a_time = reach.SSH_PARALLEL if self._over_ssh else max(PARALLEL, 4 * (os.cpu_count() or 1))
         return process.stream(
-            ["pulumi", arguments[0], *bounded, *arguments[1:], "--non-interactive", "--color", color],
+            [
+                "pulumi",
+                arguments[0],
+                f"--parallel={at_a_time}",
+                *arguments[1:],
+                "--non-interactive",
+                "--color",
+                color,
+            ],
             cwd=self.paths.root,
             environment=self.environment,
             show=show,

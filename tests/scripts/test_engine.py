@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -210,9 +211,16 @@ def test_a_run_shows_each_line_and_gives_its_status(engine: Engine) -> None:
     assert lines == ["no such command"]
 
 
-def test_over_ssh_no_more_connections_are_made_at_once_than_sshd_takes(engine: Engine, paths: Paths) -> None:
+@pytest.mark.parametrize(("processors", "at_a_time"), [(None, 16), (2, 16), (8, 32)])
+def test_many_containers_are_waited_for_at_once(
+    engine: Engine, paths: Paths, monkeypatch: pytest.MonkeyPatch, processors: int | None, at_a_time: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
     engine.stream("dance", "--yes")
-    assert log(paths)[-1]["words"] == ["dance", "--yes"]
+    assert log(paths)[-1]["words"] == ["dance", f"--parallel={at_a_time}", "--yes"]
+
+
+def test_over_ssh_no_more_connections_are_made_at_once_than_sshd_takes(engine: Engine, paths: Paths) -> None:
     for given in ({"host": "ssh://me@nas"}, '{"host": "ssh://me@nas"}'):
         stack.set_value(engine.files, "nexus:docker", given)
         engine.stream("dance", "--yes")
