@@ -207,8 +207,7 @@ def test_the_edge_has_a_certificate_of_traefiks_own(plain: Plain) -> None:
 
 
 def test_nothing_is_left_to_change(plain: Plain) -> None:
-    succeeded(plain.pulumi("preview", "--diff", "--expect-no-changes", *PACK))
-    succeeded(plain.pulumi("preview", "--refresh", "--expect-no-changes"))
+    succeeded(plain.pulumi("preview", "--diff", "--refresh", "--expect-no-changes", *PACK))
 
 
 def test_destroy_says_what_is_protected_and_keeps_it(plain: Plain) -> None:
