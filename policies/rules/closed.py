@@ -16,8 +16,8 @@ from typing import Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import texts, variables
-from policies.rules.containers import table
+from policies.rules.configuration import variables
+from policies.rules.containers import table, texts
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.rule import Config, Finding, Resource, Rule, texts_setting
 

@@ -50,12 +50,6 @@ class File:
         return _parsed(self.base.rpartition(".")[2], self.text) if self.is_structured else None
 
 
-def texts(value: Value) -> tuple[str, ...]:
-    """The texts of a list, or the one text."""
-    found = value if isinstance(value, list) else [value]
-    return tuple(one for one in found if isinstance(one, str))
-
-
 def files(resource: Resource) -> tuple[File, ...]:
     """What is uploaded into a container."""
     return resource.once(_files)

@@ -13,15 +13,14 @@ from typing import Final
 
 from pulumi_policy import EnforcementLevel, Severity
 
-from policies.rules.configuration import texts
-from policies.rules.containers import items, table, text_of
+from policies.rules.containers import items, table, text_of, texts
 from policies.rules.props import UNKNOWN, Value
 from policies.rules.rule import DOCKER, Config, Finding, Resource, Rule, Stack, texts_setting
 
 DISPOSABLE: Final = ("*-config-files", "*-secrets-files", "volume-*-cache")
 """Volumes that an init container fills or an app can fill again."""
 
-_FILLED: Final = ("-config-files", "-secrets-files")
+FILLED: Final = ("-config-files", "-secrets-files")
 """How the logical names of the volumes end that a service's init container fills (components/service.py)."""
 
 
@@ -67,7 +66,7 @@ def _mounted(stack: Stack, config: Config) -> Iterator[Finding]:
 
 def _is_own(container: str, volume: str) -> bool:
     """Whether a volume is none of files, or of this service, whose init container fills it."""
-    owners = [volume.removesuffix(end) for end in _FILLED if volume.endswith(end)]
+    owners = [volume.removesuffix(end) for end in FILLED if volume.endswith(end)]
     return all(container in (f"{one}-seed", f"{one}-container") for one in owners)
 
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import UnreadableError, files, texts
-from policies.rules.containers import items, table
+from policies.rules.configuration import UnreadableError, files
+from policies.rules.containers import items, table, texts
 from policies.rules.formats import Document, faults, read
 from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting

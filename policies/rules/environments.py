@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
-from policies.rules.configuration import files, texts, variables
-from policies.rules.containers import items, text_of
+from policies.rules.configuration import files, variables
+from policies.rules.containers import items, text_of, texts
 from policies.rules.literals import assignments, words
 from policies.rules.props import Path, safe_name
 from policies.rules.rule import (
@@ -33,7 +33,7 @@ from policies.rules.rule import (
     texts_setting,
 )
 
-SETTINGS: Final[dict[str, dict[str, Any]]] = {
+SETTINGS: Final = {
     DEVELOPMENT: texts_setting("Stacks on which this rule is silent: the key of that name in policies/config.yaml.")
 }
 

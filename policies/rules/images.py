@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import texts
-from policies.rules.containers import table
+from policies.rules.containers import table, texts
 from policies.rules.props import UNKNOWN, Path, Value
 from policies.rules.references import Reference, is_id, parse
 from policies.rules.rule import (

@@ -13,8 +13,7 @@ from typing import Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import texts
-from policies.rules.containers import items, number, table, text_of
+from policies.rules.containers import items, number, table, text_of, texts
 from policies.rules.props import UNKNOWN, Path
 from policies.rules.rule import Config, Finding, Resource, Rule, Stack, texts_setting
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from policies.rules.configuration import File, files, texts
-from policies.rules.containers import is_init, items, table, text_of
+from policies.rules.configuration import File, files
+from policies.rules.containers import is_init, items, table, text_of, texts
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import Resource, Stack
 

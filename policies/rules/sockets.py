@@ -15,8 +15,7 @@ from typing import Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import texts
-from policies.rules.containers import items, table, text_of
+from policies.rules.containers import items, table, text_of, texts
 from policies.rules.props import UNKNOWN, Path, Value, leaves, safe_name
 from policies.rules.rule import Config, Finding, Resource, Rule, texts_setting
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import files, texts, variables
-from policies.rules.containers import items, table
+from policies.rules.configuration import files, variables
+from policies.rules.containers import items, table, texts
 from policies.rules.props import UNKNOWN
 from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, in_development, texts_setting
 
