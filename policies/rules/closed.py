@@ -19,26 +19,45 @@ from pulumi_policy import Severity
 from policies.rules.configuration import variables
 from policies.rules.containers import table, texts
 from policies.rules.props import UNKNOWN, Path, Value
-from policies.rules.rule import Config, Finding, Resource, Rule, texts_setting
+from policies.rules.rule import Config, Finding, Resource, rule, texts_setting
 
 _FILE: Final = "settings.known-inputs.inputs in policies/config.yaml"
 _VARIABLES: Final = "settings.known-environment.variables in policies/config.yaml"
 
 
+@rule(
+    "known-inputs",
+    Severity.HIGH,
+    "CIS 5.16, CIS 5.17, CIS 5.20, CIS 5.31",
+    types=("",),
+    settings={
+        "inputs": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            "default": {},
+            "description": "The inputs of each type, such as `mounts.source`: a dot goes into objects and the "
+            "items of lists, `*` is any name, and `=` with a value in JSON allows that value alone.",
+        }
+    },
+)
 def _unlisted(resource: Resource, config: Config) -> Iterator[Finding]:
+    """A stack has only the types of resources, and each only the inputs, that the list names.
+
+    Do without it; or add a line to `known-inputs` in policies/config.yaml, where it is reviewed.
+    """
     listed = table(config.get("inputs"))
     if resource.type not in listed:
         yield Finding(
-            path=(),
-            problem=f"is a {resource.type}: no such type is on the list",
-            advice=f"Do without it; or have it reviewed as a line of {_FILE}",
+            (),
+            f"is a {resource.type}: no such type is on the list",
+            f"Do without it; or have it reviewed as a line of {_FILE}",
         )
         return
     for path in _outside(resource.props, (), "", _read(texts(listed[resource.type]))):
         yield Finding(
-            path=path,
-            problem=f"is not on the list of inputs of a {resource.kind}, or not with this value",
-            advice=f"Do without it; or have it reviewed as a line of {_FILE}",
+            path,
+            f"is not on the list of inputs of a {resource.kind}, or not with this value",
+            f"Do without it; or have it reviewed as a line of {_FILE}",
         )
 
 
@@ -94,51 +113,31 @@ def _json(value: Value) -> str:
     return json.dumps(int(value) if whole and isinstance(value, float) else value, default=str)
 
 
+@rule(
+    "known-environment",
+    Severity.HIGH,
+    settings={
+        "variables": texts_setting("NAME, or NAME=VALUE; in both `*` is any text."),
+        "elsewhere": texts_setting("Containers whose variables are another rule's to check, by logical names."),
+    },
+)
 def _unnamed(resource: Resource, config: Config) -> Iterator[Finding]:
+    """A container has only the environment variables that a line names, and where it names a value, only that: each
+    app has switches that open a door, and new ones come with each release.
+
+    Do without it; or add a line to `known-environment` in policies/config.yaml.
+    """
     if resource.name in texts(config.get("elsewhere")):
         return
     listed = [one.partition("=") for one in texts(config.get("variables"))]
     for path, name, value in variables(resource):
         if not any(fnmatchcase(name, key) and (not sign or fnmatchcase(value, good)) for key, sign, good in listed):
             yield Finding(
-                path=path,
-                problem="is a variable that no line names, or not with this value",
-                advice=f"Do without it; or have it reviewed as a line of {_VARIABLES}",
+                path,
+                "is a variable that no line names, or not with this value",
+                f"Do without it; or have it reviewed as a line of {_VARIABLES}",
                 note=name,
             )
 
 
-RULES: Final = (
-    Rule(
-        name="known-inputs",
-        description="A stack has only the types of resources, and each only the inputs, that the list names.",
-        remediation="Do without it; or add a line to `known-inputs` in policies/config.yaml, where it is reviewed.",
-        severity=Severity.HIGH,
-        validate=_unlisted,
-        benchmarks=("CIS 5.16", "CIS 5.17", "CIS 5.20", "CIS 5.31"),
-        types=("",),
-        settings={
-            "inputs": {
-                "type": "object",
-                "additionalProperties": {"type": "array", "items": {"type": "string"}},
-                "default": {},
-                "description": "The inputs of each type, such as `mounts.source`: a dot goes into objects and the "
-                "items of lists, `*` is any name, and `=` with a value in JSON allows that value alone.",
-            }
-        },
-    ),
-    Rule(
-        name="known-environment",
-        description=(
-            "A container has only the environment variables that a line names, and where it names a value, only "
-            "that: each app has switches that open a door, and new ones come with each release."
-        ),
-        remediation="Do without it; or add a line to `known-environment` in policies/config.yaml.",
-        severity=Severity.HIGH,
-        validate=_unnamed,
-        settings={
-            "variables": texts_setting("NAME, or NAME=VALUE; in both `*` is any text."),
-            "elsewhere": texts_setting("Containers whose variables are another rule's to check, by logical names."),
-        },
-    ),
-)
+RULES: Final = (_unlisted, _unnamed)

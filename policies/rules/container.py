@@ -61,7 +61,7 @@ def _among(*good: Value) -> Good:
     return lambda value: value in good
 
 
-@container_rule("no-privileged-container", Severity.CRITICAL, "CIS 5.5", "OWASP 3")
+@container_rule("no-privileged-container", Severity.CRITICAL, "CIS 5.5, OWASP 3")
 def _privileged(resource: Resource, _config: Config) -> Iterator[Finding]:
     """No container is privileged: it would be root on the host with one more command.
 
@@ -78,8 +78,7 @@ def _capability(value: Value) -> str:
 @container_rule(
     "no-added-capability",
     Severity.HIGH,
-    "CIS 5.4",
-    "OWASP 3",
+    "CIS 5.4, OWASP 3",
     settings={
         "init-container": texts_setting(
             "Capabilities that an init container may add: it has no network, and ends.",
@@ -103,11 +102,7 @@ def _capabilities(resource: Resource, config: Config) -> Iterator[Finding]:
     yield from _unless(resource, "capabilities.adds.*", lambda value: _capability(value) in allowed, problem)
 
 
-@container_rule(
-    "no-new-privileges",
-    Severity.CRITICAL,
-    *("CIS 5.2", "CIS 5.3", "CIS 5.22", "CIS 5.26", "OWASP 4", "OWASP 6"),
-)
+@container_rule("no-new-privileges", Severity.CRITICAL, "CIS 5.2, CIS 5.3, CIS 5.22, CIS 5.26, OWASP 4, OWASP 6")
 def _new_privileges(resource: Resource, _config: Config) -> Iterator[Finding]:
     """No process of a container gains privileges by a setuid file, and the engine's seccomp, AppArmor and SELinux
     profiles are in force: `no-new-privileges:true` is the one security option.
@@ -118,7 +113,7 @@ def _new_privileges(resource: Resource, _config: Config) -> Iterator[Finding]:
     yield from _unless(resource, "securityOpts", lambda value: value == ["no-new-privileges:true"], problem)
 
 
-@container_rule("read-only-root", Severity.HIGH, "CIS 5.13", "OWASP 8")
+@container_rule("read-only-root", Severity.HIGH, "CIS 5.13, OWASP 8")
 def _root(resource: Resource, _config: Config) -> Iterator[Finding]:
     """A service's root file system is read-only, so that an intruder cannot persist there.
 
@@ -128,7 +123,7 @@ def _root(resource: Resource, _config: Config) -> Iterator[Finding]:
         yield from _unless(resource, "readOnly", _on, "is not on: the container can change its own programs")
 
 
-@container_rule("no-root-user", Severity.HIGH, "CIS 4.1", "OWASP 2")
+@container_rule("no-root-user", Severity.HIGH, "CIS 4.1, OWASP 2")
 def _user(resource: Resource, _config: Config) -> Iterator[Finding]:
     """A service's processes have a numeric user that is not 0, and no container joins root's group: names mean what
     the image says.
@@ -142,7 +137,7 @@ def _user(resource: Resource, _config: Config) -> Iterator[Finding]:
     yield from _unless(resource, "groupAdds.*", _matches(r"[1-9]\d*"), "is root's group, or no number")
 
 
-@container_rule("no-host-network", Severity.CRITICAL, "CIS 5.10", "OWASP 5")
+@container_rule("no-host-network", Severity.CRITICAL, "CIS 5.10, OWASP 5")
 def _host_network(resource: Resource, _config: Config) -> Iterator[Finding]:
     """No container has the host's own network: it would reach and bind whatever the host can.
 
@@ -183,7 +178,7 @@ _GIVEN: Final = ("/run/config", "/run/secrets")
 """Where a service finds its files, which its init container writes to the volumes of data.FILLED."""
 
 
-@container_rule("private-files", Severity.HIGH, "OWASP 8", "OWASP 12")
+@container_rule("private-files", Severity.HIGH, "OWASP 8, OWASP 12")
 def _files(resource: Resource, _config: Config) -> Iterator[Finding]:
     """A file for a service is for its own user to read, and the service cannot change it.
 
@@ -222,7 +217,7 @@ def _sized(value: Value) -> bool:
     return len(sizes) == 1 and 0 < _bytes(sizes[0]) <= _MOST_TMPFS
 
 
-@container_rule("memory-limit", Severity.HIGH, "CIS 5.11", "OWASP 7")
+@container_rule("memory-limit", Severity.HIGH, "CIS 5.11, OWASP 7")
 def _memory(resource: Resource, _config: Config) -> Iterator[Finding]:
     """Every container has a memory limit, no swap beyond it, and a size for each tmpfs.
 
@@ -242,7 +237,7 @@ def _processes(value: Value) -> bool:
     return len(found) == 1 and (found[0] is UNKNOWN or _up_to(_MOST_PROCESSES)(found[0]))
 
 
-@container_rule("cpu-and-process-limit", Severity.MEDIUM, "CIS 5.12", "CIS 5.29", "OWASP 7")
+@container_rule("cpu-and-process-limit", Severity.MEDIUM, "CIS 5.12, CIS 5.29, OWASP 7")
 def _share(resource: Resource, _config: Config) -> Iterator[Finding]:
     """Every container has a limit of processors, and every service one of processes: nproc.
 
@@ -300,7 +295,7 @@ def _bounded(value: Value) -> bool:
     return 0 < _seconds(text_of(value)) <= _SLOWEST
 
 
-@container_rule("health-check", Severity.MEDIUM, "CIS 4.6", "CIS 5.27")
+@container_rule("health-check", Severity.MEDIUM, "CIS 4.6, CIS 5.27")
 def _health(resource: Resource, _config: Config) -> Iterator[Finding]:
     """A service has a health check that can fail, `up` waits until it is healthy, and it comes back after it ended
     and after the host was started anew.

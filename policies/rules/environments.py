@@ -10,7 +10,7 @@ is `known-environment`; whether a route asks for a sign-in, `every-route-has-a-c
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import pairwise
 from typing import Final
 
@@ -28,8 +28,8 @@ from policies.rules.rule import (
     Finding,
     Resource,
     ResourceValidation,
-    Rule,
     in_development,
+    rule,
     texts_setting,
 )
 
@@ -39,6 +39,7 @@ SETTINGS: Final = {
 
 
 def _outside_development(validate: ResourceValidation) -> ResourceValidation:
+    @wraps(validate)
     def outside(resource: Resource, config: Config) -> Iterator[Finding]:
         if not in_development(resource.stack, config):
             yield from validate(resource, config)
@@ -83,7 +84,14 @@ def _settings(resource: Resource) -> Iterator[tuple[Path, str, str]]:
                 yield (*file.path, number), name, value
 
 
+@rule("no-dev-bypass", Severity.CRITICAL, settings=SETTINGS)
+@_outside_development
 def _bypass(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """On staging and production no app is told, by an argument or a file, to accept any certificate, to let people in
+    without a sign-in, to serve a developer's pages or to log at a developer's level.
+
+    Take the setting out, or set it for the stacks of development alone.
+    """
     for path, name, value in _settings(resource):
         # In a file the line tells enough.
         note = safe_name(name) if path[0] != "uploads" else None
@@ -91,7 +99,7 @@ def _bypass(resource: Resource, _config: Config) -> Iterator[Finding]:
         for end, refused, problem in FORBIDDEN:
             if re.fullmatch(f".*(?:{end})", squashed) and re.fullmatch(refused, given, re.DOTALL):
                 advice = "Take it out, or set it on stacks of development alone"
-                yield Finding(path=path, problem=problem, advice=advice, note=note or "")
+                yield Finding(path, problem, advice, note=note or "")
 
 
 # Not `is_private`: that is also true of the addresses set aside for documentation.
@@ -121,29 +129,48 @@ def _is_inside(host: str, peers: Sequence[str]) -> bool:
     return any(address in network for network in _INSIDE if network.version == address.version)
 
 
+@rule(
+    "no-embedded-vpn-peer",
+    Severity.CRITICAL,
+    settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.")},
+)
+@_outside_development
 def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
+    """On staging and production the tunnel ends at a provider: the peer inside the stack is there so that development
+    needs no account, and hides nothing.
+
+    Set `nexus:vpn` of the stack to `wireguard` or `openvpn` with a provider. A server of your own elsewhere in a
+    private network is an exemption with a reason.
+    """
     advice = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
     peers = texts(config.get("peers"))
     if resource.name in [f"{peer}-{kind}" for peer in peers for kind in ("container", "seed")]:
-        yield Finding(path=("name",), problem="is the VPN server of development, which hides nothing", advice=advice)
+        yield Finding(("name",), "is the VPN server of development, which hides nothing", advice)
     problem = "is an address on this machine or its own networks: the tunnel would end here"
     for path, name, value in variables(resource):
         if _ENDPOINT.fullmatch(name) and _is_inside(value, peers):
-            yield Finding(path=path, problem=problem, advice=advice, note=name)
+            yield Finding(path, problem, advice, note=name)
     for file in files(resource):
         if isinstance(file.text, str) and any(_is_inside(one, peers) for one in _REMOTE.findall(file.text)):
-            yield Finding(path=file.path, problem=problem, advice=advice)
+            yield Finding(file.path, problem, advice)
 
 
 DEVELOPMENT_AUTHORITY: Final = "NEXUS local CA"
 """How the common name of the authority begins that `make up` makes (scripts/certificate.py)."""
 
 
+@rule("no-dev-certificate", Severity.HIGH, settings=SETTINGS)
+@_outside_development
 def _certificate(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """On staging and production no certificate is of the authority that `make up` makes for development, or for
+    localhost alone: whoever has that machine's key can pass for the platform.
+
+    Set `nexus:tls-certificate` and `nexus:tls-key` to a certificate of the stack's own domain.
+    """
     for file in files(resource):
         if isinstance(file.text, str) and (problem := _of_development(file.text)):
             advice = "Set nexus:tls-certificate and nexus:tls-key to a certificate of the stack's own domain"
-            yield Finding(path=file.path, problem=problem, advice=advice)
+            yield Finding(file.path, problem, advice)
 
 
 @lru_cache(maxsize=64)
@@ -171,41 +198,4 @@ def _names(certificate: x509.Certificate) -> list[str]:
     return [str(one) for one in found.value.get_values_for_type(x509.DNSName)]
 
 
-RULES: Final = (
-    Rule(
-        name="no-dev-bypass",
-        description=(
-            "On staging and production no app is told, by an argument or a file, to accept any certificate, to let "
-            "people in without a sign-in, to serve a developer's pages or to log at a developer's level."
-        ),
-        remediation="Take the setting out, or set it for the stacks of development alone.",
-        severity=Severity.CRITICAL,
-        validate=_outside_development(_bypass),
-        settings=SETTINGS,
-    ),
-    Rule(
-        name="no-embedded-vpn-peer",
-        description=(
-            "On staging and production the tunnel ends at a provider: the peer inside the stack is there so that "
-            "development needs no account, and hides nothing."
-        ),
-        remediation=(
-            "Set `nexus:vpn` of the stack to `wireguard` or `openvpn` with a provider. A server of your own "
-            "elsewhere in a private network is an exemption with a reason."
-        ),
-        severity=Severity.CRITICAL,
-        validate=_outside_development(_embedded),
-        settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.")},
-    ),
-    Rule(
-        name="no-dev-certificate",
-        description=(
-            "On staging and production no certificate is of the authority that `make up` makes for development, or "
-            "for localhost alone: whoever has that machine's key can pass for the platform."
-        ),
-        remediation="Set `nexus:tls-certificate` and `nexus:tls-key` to a certificate of the stack's own domain.",
-        severity=Severity.HIGH,
-        validate=_outside_development(_certificate),
-        settings=SETTINGS,
-    ),
-)
+RULES: Final = (_bypass, _embedded, _certificate)

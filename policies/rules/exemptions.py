@@ -26,9 +26,7 @@ class Exempt(BaseModel):
 
     resource: Annotated[str, Field(min_length=1, description="Logical name of the resource.")]
     only: str = Field(
-        "",
-        alias="property",
-        description="Only for this property and what is below it, such as `capabilities.adds`.",
+        "", alias="property", description="Only for this property and what is below it, such as `capabilities.adds`."
     )
     image: str = Field(
         "",
@@ -47,8 +45,7 @@ class Exemption(Exempt):
     """One exemption, as a rule is given it."""
 
     value: str = Field(
-        "",
-        description="Only for this value where the rule tells values apart: a capability, a path; * is any text.",
+        "", description="Only for this value where the rule tells values apart: a capability, a path; * is any text."
     )
 
     def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:

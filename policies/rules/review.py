@@ -12,10 +12,27 @@ from typing import Final
 from pulumi_policy import EnforcementLevel, Severity
 
 from policies.rules.containers import items, table
-from policies.rules.rule import REVIEWS, Config, Finding, Rule, Stack
+from policies.rules.rule import REVIEWS, Config, Finding, Stack, stack_rule
 
 
+@stack_rule(
+    "exemption-review",
+    Severity.LOW,
+    settings={
+        REVIEWS: {
+            "type": "array",
+            "items": {"type": "object"},
+            "default": [],
+            "description": "resource and day of each exemption, as in policies/config.yaml.",
+        }
+    },
+    level=EnforcementLevel.ADVISORY,
+)
 def _overdue(stack: Stack, config: Config) -> Iterator[Finding]:
+    """Every exemption for a resource of this stack has been looked at by its day. It warns only.
+
+    Review the line in policies/config.yaml, then give it a new day or take it out.
+    """
     today = datetime.now(UTC).date()
     here = {one.name: one for one in stack.resources}
     for index, entry in enumerate(map(table, items(config.get(REVIEWS)))):
@@ -38,21 +55,4 @@ def _day(text: str) -> date:
         return date.max
 
 
-RULES: Final = (
-    Rule(
-        name="exemption-review",
-        description="Every exemption for a resource of this stack has been looked at by its day. It warns only.",
-        remediation="Review the line in policies/config.yaml, then give it a new day or take it out.",
-        severity=Severity.LOW,
-        level=EnforcementLevel.ADVISORY,
-        validate_stack=_overdue,
-        settings={
-            REVIEWS: {
-                "type": "array",
-                "items": {"type": "object"},
-                "default": [],
-                "description": "Rule, resource and day of each exemption, as in policies/config.yaml.",
-            }
-        },
-    ),
-)
+RULES: Final = (_overdue,)

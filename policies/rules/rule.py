@@ -250,14 +250,16 @@ class Rule:
 def rule(
     name: str,
     severity: Severity,
-    *benchmarks: str,
+    benchmarks: str = "",
+    *,
     settings: Mapping[str, Schema] | None = None,
     types: tuple[str, ...] = DOCKER,
 ) -> Callable[[ResourceValidation], Rule]:
     """Makes a check of single resources a rule, which its docstring describes: what holds, an empty line, and what to
     do where it does not."""
-    made = partial(Rule, name=name, severity=severity, benchmarks=benchmarks, settings=settings or {}, types=types)
-    return lambda check: made(validate=check, description=_part(check, 0), remediation=_part(check, 1))
+    return lambda check: replace(
+        _described(check, name, severity, benchmarks, settings or {}), validate=check, types=types
+    )
 
 
 container_rule: Final = partial(rule, types=("docker:index/container:Container",))
@@ -267,17 +269,29 @@ network_rule: Final = partial(rule, types=("docker:index/network:Network",))
 def stack_rule(
     name: str,
     severity: Severity,
-    *benchmarks: str,
+    benchmarks: str = "",
+    *,
     settings: Mapping[str, Schema] | None = None,
     level: EnforcementLevel = EnforcementLevel.MANDATORY,
 ) -> Callable[[StackValidation], Rule]:
     """The same of a check of the whole stack."""
-    made = partial(Rule, name=name, severity=severity, benchmarks=benchmarks, settings=settings or {}, level=level)
-    return lambda check: made(validate_stack=check, description=_part(check, 0), remediation=_part(check, 1))
+    return lambda check: replace(
+        _described(check, name, severity, benchmarks, settings or {}), validate_stack=check, level=level
+    )
 
 
-def _part(check: Callable[..., object], number: int) -> str:
-    return " ".join((check.__doc__ or "").split("\n\n")[number].split())
+def _described(
+    check: Callable[..., object], name: str, severity: Severity, benchmarks: str, settings: Mapping[str, Schema]
+) -> Rule:
+    description, remediation = (" ".join(part.split()) for part in (check.__doc__ or "").split("\n\n"))
+    return Rule(
+        name=name,
+        description=description,
+        remediation=remediation,
+        severity=severity,
+        settings=settings,
+        benchmarks=tuple(benchmarks.split(", ")) if benchmarks else (),
+    )
 
 
 def _longest(allowed: Sequence[Exemption], resource: Resource | None, finding: Finding) -> Exemption | None:
