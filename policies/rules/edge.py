@@ -28,7 +28,7 @@ from policies.rules.rule import (
     table_setting,
     texts_setting,
 )
-from policies.rules.services import Configured, Service, configured, host_and_port, is_known, platform, services
+from policies.rules.services import Configured, Service, configured, host, host_and_port, lacking, services
 
 
 @rule("known-configuration", Severity.CRITICAL)
@@ -89,16 +89,16 @@ def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
                 problem = "is not there, or serves pages too: ping and metrics are for the stack alone"
                 advice = "Give them an entry point of their own, whose port is not published"
                 yield Finding((*at, "entryPoints", name), problem, advice)
-        hosts: set[str] = set()
+        names: set[str] = set()
         for place, router, backend in _routers(path, routes):
             chain = {kind for one in router["middlewares"] for kind in middlewares.get(one, ["gone"])}
             signs_in = "basicAuth" in chain or backend in texts(config.get("own-sign-in"))
             tls = all("tls" in points.get(one, {}).get("http", {}) for one in router["entryPoints"])
             found = _RULE.fullmatch(router["rule"])
-            host = found[1] if found else ""
+            name = found[1] if found else ""
             checks = (
-                ("rule", host, "may answer for every host: its rule is not Host and one name", "Begin it with Host"),
-                ("rule", host not in hosts, "answers for the host of another router", "Give it a host of its own"),
+                ("rule", name, "may answer for every host: its rule is not Host and one name", "Begin it with Host"),
+                ("rule", name not in names, "answers for the host of another router", "Give it a host of its own"),
                 ("entryPoints", tls, "answers without TLS, or on an entry point that is not there", _TLS),
                 ("middlewares", "gone" not in chain, "names a middleware that is not there", _SAME_FILE),
                 ("middlewares", "headers" in chain, "does not set the headers of every page", ""),
@@ -106,7 +106,7 @@ def _chains(resource: Resource, config: Config) -> Iterator[Finding]:
                 ("middlewares", signs_in, "asks for no sign-in, and what is behind it may not ask itself", ""),
             )
             yield from (Finding((*place, key), said, advice) for key, good, said, advice in checks if not good)
-            hosts.add(host)
+            names.add(name)
 
 
 _TLS: Final = "Give it the entry point with TLS alone"
@@ -156,7 +156,7 @@ def _leads(stack: Stack, _config: Config) -> Iterator[Finding]:
         yield from _started(one, one.service)
         for _, _, path, routes in _edges(one.resource):
             for place, router, address in _routers(path, routes):
-                found = running.get(address.partition(":")[0])
+                found = running.get(host(address))
                 problem, advice = "", "Lead it to a service of the stack, by its name"
                 if address and found is None:
                     problem = "leads to what is no service of this stack"
@@ -192,15 +192,14 @@ def _has_route(stack: Stack, config: Config) -> Iterator[Finding]:
     Give the service its `web`, or, where it has no page for people, a line under
     settings.every-web-app-has-a-route.without-page in policies/config.yaml.
     """
-    edges, whole = configured(stack, "traefik.yml"), platform(stack)
-    if not edges and whole is not None and is_known(stack):
+    if whole := lacking(stack, "traefik.yml"):
         problem = "has no routes: no init container writes a traefik.yml"
         yield Finding((), problem, "Make the edge from the services, as components/edge.py does", resource=whole)
-    for one in edges:
+    for one in configured(stack, "traefik.yml"):
         known = next((_routers(path, routes) for _, _, path, routes in _edges(one.resource)), None)
         if one.service is None or known is None:
             continue
-        led = {one.service.name, *table(config.get("without-page")), *(to.partition(":")[0] for _, _, to in known)}
+        led = {one.service.name, *table(config.get("without-page")), *(host(to) for _, _, to in known)}
         for service in services(stack).values():
             if service.name not in led and service.networks & one.service.networks:
                 problem = "shares a network with the edge and has no route"

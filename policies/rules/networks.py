@@ -37,12 +37,6 @@ ANSWERS: Final = "answers"
 CONNECTS: Final = "connects"
 """The container opens connections on that network, and has no name there."""
 
-_INHIBIT: Final = ("com.docker.network.bridge.inhibit_ipv4", "true", "reaches the host at its gateway")
-_ICC: Final = (
-    "com.docker.network.bridge.enable_icc",
-    "false",
-    "has members that reach one another, and are there for the outside alone",
-)
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 _OF_THE_ENGINE: Final = _DEFAULT_BRIDGES | {"none", "host"}
 
@@ -125,10 +119,14 @@ def _network(resource: Resource, config: Config) -> Iterator[Finding]:
         problem = "leaves the address range to the engine, or has one that is not a small private one of IPv4"
         yield Finding(("ipamConfigs",), problem, "Cut it from `nexus:networks.pool`")
     is_open = resource.name in texts(config.get("open"))
-    needed = [*([] if is_open else [_INHIBIT]), *([_ICC] if resource.name in texts(config.get("apart")) else [])]
-    for key, value, problem in needed:
-        if UNKNOWN not in (options, table(options).get(key)) and table(options).get(key) != value:
-            yield Finding(("options",), problem, f"Set {key} to {value}")
+    closed, apart = not is_open, resource.name in texts(config.get("apart"))
+    for needed, key, value, problem in (
+        (closed, "inhibit_ipv4", "true", "reaches the host at its gateway"),
+        (apart, "enable_icc", "false", "has members that reach one another, and are there for the outside alone"),
+    ):
+        option = f"com.docker.network.bridge.{key}"
+        if needed and UNKNOWN not in (options, given := table(options).get(option)) and given != value:
+            yield Finding(("options",), problem, f"Set {option} to {value}")
     if internal is not UNKNOWN and (internal is True) is is_open:
         problem = "is not as meant: a network leads out where the list of those says so, and nowhere else"
         advice = "Set it; or add the network to `open` in this rule's settings, beside its row in the program"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -42,6 +42,7 @@ EXEMPT: Final = "exempt"
 REVIEWS: Final = "reviews"
 """The setting of the rule that looks after the days of exemptions: those of policies/config.yaml."""
 
+H = TypeVar("H", "Resource", "Stack")
 T = TypeVar("T")
 
 Config = Mapping[str, Value]
@@ -65,11 +66,6 @@ def table_setting(description: str, members: Schema = TEXT) -> Schema:
     return {"type": "object", "additionalProperties": members, "default": {}, "description": description}
 
 
-def number_setting(description: str, default: float) -> Schema:
-    """The schema of a setting that is a number."""
-    return {"type": "number", "default": default, "description": description}
-
-
 def fits(name: str, patterns: Value) -> bool:
     """Whether a name fits one of a list's patterns, in which `*` stands for any characters."""
     return any(fnmatchcase(name, one) for one in texts(patterns))
@@ -80,19 +76,8 @@ def in_development(stack: str, config: Config) -> bool:
     return fits(stack, config.get(DEVELOPMENT))
 
 
-class _Once:
-    """What is checked never changes, so what is found in it is looked for once."""
-
-    def once(self, find: Callable[[Self], Iterable[T]]) -> tuple[T, ...]:
-        """What `find` finds in this, looked for once however many rules ask."""
-        found: dict[object, tuple[T, ...]] = self.__dict__.setdefault("_found", {})
-        if find not in found:
-            found[find] = tuple(find(self))
-        return found[find]
-
-
 @dataclass(frozen=True, kw_only=True)
-class Resource(_Once):
+class Resource:
     """One resource of a stack. `name` is the logical name, `stack` the stack's."""
 
     type: str
@@ -111,7 +96,7 @@ class Resource(_Once):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack(_Once):
+class Stack:
     """Every resource of a stack, providers and components included."""
 
     name: str
@@ -120,6 +105,18 @@ class Stack(_Once):
     def of(self, kind: str) -> tuple[Resource, ...]:
         """The docker provider's resources of one kind, such as Container."""
         return tuple(one for one in self.resources if one.type.startswith(DOCKER) and one.kind == kind)
+
+
+def once(find: Callable[[H], Iterable[T]]) -> Callable[[H], tuple[T, ...]]:
+    """What `find` finds in a resource or a stack, which never change, is looked for once however many rules ask."""
+
+    def found(holder: H) -> tuple[T, ...]:
+        known: dict[object, tuple[T, ...]] = holder.__dict__.setdefault("_found", {})
+        if find not in known:
+            known[find] = tuple(find(holder))
+        return known[find]
+
+    return found
 
 
 @dataclass(frozen=True)

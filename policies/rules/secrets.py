@@ -76,9 +76,7 @@ def _arguments(path: Path, arguments: list[Value]) -> Iterator[Literal]:
 
 def _of_file(file: File) -> Iterator[Literal]:
     """Its lines, and what is set in it over several lines."""
-    if not isinstance(file.text, str):
-        return
-    for number, text in enumerate(file.text.splitlines(), 1):
+    for number, text in enumerate(text_of(file.text).splitlines(), 1):
         yield Literal((*file.path, number), text)
     try:
         document = file.document()
