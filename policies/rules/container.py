@@ -89,17 +89,19 @@ def _capability(value: Value) -> str:
 def _capabilities(resource: Resource, config: Config) -> Iterator[Finding]:
     """Every container drops ALL capabilities and adds none back that no exemption names.
 
-    Drop ALL, drops ["ALL"], and do without others. What a service needs is an exemption in policies/config.yaml, and
-    what every init container may need is in `init-container` in this rule's settings.
+    Drop ALL and add back what is needed: drops ["ALL"].
     """
-    init = is_init(resource.props)
-    allowed = texts(config.get("init-container")) if init else ()
-    problem = "does not drop ALL capabilities"
-    yield from _unless(resource, "capabilities.drops", lambda value: "ALL" in items(value), problem)
-    problem = (
-        "adds a capability that an init container does not need" if init else "adds a capability of the host's root"
+    yield from _unless(
+        resource, "capabilities.drops", lambda value: "ALL" in items(value), "does not drop ALL capabilities"
     )
-    yield from _unless(resource, "capabilities.adds.*", lambda value: _capability(value) in allowed, problem)
+    place, allowed = "capabilities.adds.*", texts(config.get("init-container"))
+    if is_init(resource.props):
+        problem = "adds a capability that an init container does not need"
+        advice = "Do without it, or add it to `init-container` in this rule's settings"
+        yield from _unless(resource, place, lambda value: _capability(value) in allowed, problem, advice)
+    else:
+        advice = "Do without it, or make it an exemption in policies/config.yaml"
+        yield from _unless(resource, place, lambda _: False, "adds a capability of the host's root", advice)
 
 
 @container_rule("no-new-privileges", Severity.CRITICAL, "CIS 5.2, CIS 5.3, CIS 5.22, CIS 5.26, OWASP 4, OWASP 6")
@@ -161,7 +163,7 @@ def _host_network(resource: Resource, _config: Config) -> Iterator[Finding]:
 def _devices(resource: Resource, config: Config) -> Iterator[Finding]:
     """No container gets a device of the host but a GPU's render node and the tunnel.
 
-    Take it out, or add it to `allowed` in this rule's settings; of GPUs write all, a number, or device= and the GPUs.
+    Take it out, or add it to `allowed` in this rule's settings.
     """
 
     def good(value: Value) -> bool:
@@ -171,7 +173,8 @@ def _devices(resource: Resource, config: Config) -> Iterator[Finding]:
     problem = "is not on the list of devices, or has another name in the container"
     yield from _unless(resource, "devices.*", good, problem)
     if resource.props.get("gpus") is not None:
-        yield from _unless(resource, "gpus", _matches(r"all|\d+|device=[\w,-]+"), "asks for more than GPUs")
+        advice = "Write all, a number, or device= and the GPUs"
+        yield from _unless(resource, "gpus", _matches(r"all|\d+|device=[\w,-]+"), "asks for more than GPUs", advice)
 
 
 _GIVEN: Final = ("/run/config", "/run/secrets")
@@ -182,10 +185,11 @@ _GIVEN: Final = ("/run/config", "/run/secrets")
 def _files(resource: Resource, _config: Config) -> Iterator[Finding]:
     """A file for a service is for its own user to read, and the service cannot change it.
 
-    Give 0400, with the app's user as owner. Mount it read-only; its init container alone writes there.
+    Give 0400, with the app's user as owner, and mount it read-only; its init container alone writes there.
     """
     problem = "lets others than the app's own user read the file; without it the provider gives 0644"
-    yield from _unless(resource, "uploads.*.permissions", _matches("0[4-7]00"), problem)
+    advice = "Give 0400, with the app's user as owner"
+    yield from _unless(resource, "uploads.*.permissions", _matches("0[4-7]00"), problem, advice)
     for index, mount in enumerate(map(table, items(resource.props.get("mounts")))):
         target = text_of(mount.get("target"))
         real = posixpath.normpath("/" + target.lstrip("/")).replace("/var/run", "/run", 1)  # that is a link
@@ -193,7 +197,8 @@ def _files(resource: Resource, _config: Config) -> Iterator[Finding]:
         given = given or text_of(mount.get("source")).endswith(FILLED)
         if given and mount.get("readOnly") not in (True, UNKNOWN) and not is_init(resource.props):
             problem = "lets the app change the configuration or the secrets that it was given"
-            yield Finding(("mounts", index, "readOnly"), problem)
+            advice = "Mount it read-only; its init container alone writes there"
+            yield Finding(("mounts", index, "readOnly"), problem, advice)
 
 
 def _bytes(text: Value) -> float:
@@ -208,7 +213,7 @@ _SLOWEST: Final = 900.0
 """Seconds that an interval, a timeout or a start period of a health check may take."""
 _LEAST_GRACE: Final = 10
 """Seconds between SIGTERM and SIGKILL."""
-_INITS: Final = ("/init", "/usr/bin/catatonit")
+INITS: Final = ("/init", "/usr/bin/catatonit")
 """Entry points that are an init themselves."""
 
 
@@ -219,7 +224,7 @@ def _sized(value: Value) -> bool:
 
 @container_rule("memory-limit", Severity.HIGH, "CIS 5.11, OWASP 7")
 def _memory(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """Every container has a memory limit, no swap beyond it, and a size for each tmpfs.
+    """Every container has a memory limit, no swap beyond it, and a size for each tmpfs, of 16 GiB at most.
 
     Give memory, in megabytes, the same as memorySwap, and each tmpfs one size, such as size=64m.
     """
@@ -239,7 +244,7 @@ def _processes(value: Value) -> bool:
 
 @container_rule("cpu-and-process-limit", Severity.MEDIUM, "CIS 5.12, CIS 5.29, OWASP 7")
 def _share(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """Every container has a limit of processors, and every service one of processes: nproc.
+    """Every container has a limit of processors, and every service one of processes: nproc, of 8192 at most.
 
     Give cpus, such as "1.0", and among ulimits nproc once, hard and soft.
     """
@@ -256,7 +261,7 @@ def _rotated(value: Value) -> bool:
 
 @container_rule("log-rotation", Severity.MEDIUM, "CIS 2.13")
 def _logs(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """A container's log is kept and rotated: it neither fills the disk nor is lost.
+    """A container's log is kept and rotated, at 1 GiB in all at most: it neither fills the disk nor is lost.
 
     Give json-file, with max-size and max-file, such as 10m and 3.
     """
@@ -297,8 +302,8 @@ def _bounded(value: Value) -> bool:
 
 @container_rule("health-check", Severity.MEDIUM, "CIS 4.6, CIS 5.27")
 def _health(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """A service has a health check that can fail, `up` waits until it is healthy, and it comes back after it ended
-    and after the host was started anew.
+    """A service has a health check that can fail, in 15 minutes at most, `up` waits until it is healthy, and it comes
+    back after it ended and after the host was started anew.
 
     Give CMD or CMD-SHELL and what asks the app itself, and let the answer count; times as 30s or 1m30s; retries, such
     as 3; wait and mustRun; and restart unless-stopped.
@@ -322,19 +327,21 @@ def _health(resource: Resource, _config: Config) -> Iterator[Finding]:
 
 @container_rule("clean-stop", Severity.HIGH)
 def _stop(resource: Resource, _config: Config) -> Iterator[Finding]:
-    """A service has time to end, and every container an init that hands on signals and reaps zombies.
+    """A service has time to end, 10 seconds at least, and every container an init that hands on signals and reaps
+    zombies.
 
-    Give stopTimeout and destroyGraceSeconds the seconds that the app needs; the provider's default is none. Set init,
-    or start with an init of the image's own, one of _INITS in policies/rules/container.py.
+    Give stopTimeout and destroyGraceSeconds the seconds that the app needs, and set init.
     """
     for key in ("stopTimeout", "destroyGraceSeconds") if not is_init(resource.props) else ():
         problem = "gives the app no time to write what it has in memory, which breaks SQLite"
-        yield from _unless(resource, key, lambda value: (number(value) or 0) >= _LEAST_GRACE, problem)
+        advice = "Give the seconds that it needs; the provider's default is none"
+        yield from _unless(resource, key, lambda value: (number(value) or 0) >= _LEAST_GRACE, problem, advice)
     entry = resource.props.get("entrypoints")
     first = items(entry)[:1]
-    if UNKNOWN not in (entry, *first) and not any(one in _INITS for one in first):
+    if UNKNOWN not in (entry, *first) and not any(one in INITS for one in first):
         problem = "is not on: ended processes stay in the process table, and signals may not arrive"
-        yield from _unless(resource, "init", _on, problem)
+        advice = "Set it, or start with an init of the image's own, one of INITS in policies/rules/container.py"
+        yield from _unless(resource, "init", _on, problem, advice)
 
 
 RULES: Final = (

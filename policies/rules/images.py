@@ -79,7 +79,8 @@ def _registry(resource: Resource, config: Config) -> Iterator[Finding]:
     """Images come from the registries on a list, from this host on stacks of development alone, since those are the
     lab's, and none has an upstream that has ended: nobody repairs what is found in it.
 
-    Use one that is, or add your mirror under settings.image-registry.registries in policies/config.yaml.
+    Use one that is, such as the app's own, or add your mirror under settings.image-registry.registries in
+    policies/config.yaml.
     """
     for path, reference in references(resource):
         ended = [why for one, why in table(config.get("retired")).items() if reference.ends_in(one)]
