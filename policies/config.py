@@ -8,23 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
 from pulumi_policy import EnforcementLevel
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from components.strictyaml import Loader, complaint
+from policies.rules.containers import items
 from policies.rules.exemptions import Exempt
-from policies.rules.networks import ANSWERS, CONNECTS, TABLE
+from policies.rules.networks import TABLE
 from policies.rules.props import Value
 from policies.rules.rule import DEVELOPMENT as DEVELOPMENT
-from policies.rules.rule import EXEMPT, REVIEWS, Config, Rule, in_development
+from policies.rules.rule import EXEMPT, REVIEWS, Config, Rule, Schema, in_development
+
+T = TypeVar("T")
 
 FILE: Final = Path(__file__).with_name("config.yaml")
 
 MATRIX: Final = Path(__file__).with_name("matrix.yaml")
 """Who is on which network, as the program declares it."""
+
+Matrix = Annotated[dict[str, dict[str, Literal["answers", "connects"]]], Field(min_length=1)]
 
 LONGEST: Final = timedelta(days=400)
 """How far ahead the review of an exemption may be: somebody looks at each at least once a year."""
@@ -104,54 +109,40 @@ class File(_Section):
 
 def read(path: Path = FILE) -> File:
     """The file, checked by itself. Raises ConfigError."""
+    return _checked(path, TypeAdapter(File))
+
+
+def matrix(path: Path = MATRIX) -> Matrix:
+    """Who is on which network: its containers by each network's logical name, and how each is there. Raises
+    ConfigError."""
+    return _checked(path, TypeAdapter(Matrix), "; run `make docs`, which writes it")
+
+
+def _checked(path: Path, shape: TypeAdapter[T], advice: str = "") -> T:
     try:
         tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
         if isinstance(tree, dict):  # a key with nothing behind it, as when the last exemption is taken out
             tree = {key: value for key, value in tree.items() if value is not None}
-        return File.model_validate(tree)
+        return shape.validate_python(tree)
     except ValidationError as error:
-        lines = (
-            f"{_called(path)}: {'.'.join(map(str, one['loc'])) or 'the file'}: {_SAID.get(one['type'], one['msg'])}"
+        lines = [
+            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {_SAID.get(one['type'], one['msg'])}"
             for one in error.errors(include_input=False, include_url=False)
-        )
-        message = "\n".join(lines)
+        ]
     except yaml.YAMLError as error:
-        message = f"{_called(path)}: {complaint(error)}"
+        lines = [complaint(error)]
     except (OSError, ValueError) as error:  # ValueError: a day such as 2027-02-30
-        message = f"{_called(path)}: {' '.join(str(error).split())}"
-    raise ConfigError(message)
+        lines = [" ".join(str(error).split())]
+    raise ConfigError("\n".join(f"{_called(path)}: {line}{advice}" for line in lines))
 
 
 # Where pydantic speaks of Python's types.
 _SAID: Final = {
-    "dict_type": "must be an object",
-    "mapping_type": "must be an object",
-    "model_type": "must be an object",
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type"), "must be an object"),
     "tuple_type": "must be a list",
     "extra_forbidden": "no such key",
     "missing": "missing",
 }
-
-
-def matrix(path: Path = MATRIX) -> dict[str, dict[str, str]]:
-    """Who is on which network: its containers by each network's logical name, and how each is there. Raises
-    ConfigError."""
-    advice = "run `make docs`, which writes it"
-    try:
-        tree: object = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{_called(path)}: {complaint(error)}; {advice}") from None
-    except OSError as error:
-        raise ConfigError(f"{_called(path)}: {error.strerror}; {advice}") from None
-    if not isinstance(tree, dict) or not tree:
-        raise ConfigError(f"{_called(path)}: has no network; {advice}")
-    for network, members in tree.items():
-        if not isinstance(members, dict):
-            raise ConfigError(f"{_called(path)}: {network}: must be an object of containers; {advice}")
-        for name, how in members.items():
-            if how not in (ANSWERS, CONNECTS):
-                raise ConfigError(f"{_called(path)}: {network}.{name}: must be {ANSWERS} or {CONNECTS}; {advice}")
-    return {str(network): {str(name): str(how) for name, how in members.items()} for network, members in tree.items()}
 
 
 def _called(path: Path) -> str:
@@ -190,69 +181,47 @@ def configure(file: File, rules: Sequence[Rule], stack: str = "") -> PackConfig:
             problems.append(f"{where}: there is no rule {name}; there are {', '.join(sorted(by_name))}")
         return name in by_name
 
-    advisory: set[str] = set()
-    result: dict[str, dict[str, Value]] = {
-        rule.name: {DEVELOPMENT: list(file.development_stacks)} if DEVELOPMENT in rule.settings else {}
-        for rule in rules
-    }
-    for name, settings in file.settings.items():
-        if known(name, "settings"):
-            for key, value in settings.items():
-                schema = by_name[name].settings.get(key)
-                if schema is None or key in (DEVELOPMENT, EXEMPT, REVIEWS, TABLE):
-                    problems.append(f"settings.{name}.{key}: that rule has no such setting")
-                elif complaint := _unfit(value, schema):
-                    problems.append(f"settings.{name}.{key}: {complaint}")
-                result[name][key] = value  # type: ignore[assignment] # any YAML value; the engine checks the schema
-    images: dict[str, list[Value]] = {}
+    images: dict[str, Value] = {}
     for line in file.exemptions:
-        if line.image and line.image not in (given := images.setdefault(line.resource, [])):
-            given.append(line.image)
-    for rule in rules:
-        if TABLE in rule.settings:
-            result[rule.name][TABLE] = {network: dict(members) for network, members in matrix().items()}
-        if EXEMPT in rule.settings:
-            result[rule.name][EXEMPT] = dict(images)
-        if REVIEWS in rule.settings:
-            result[rule.name][REVIEWS] = [
-                {"rule": line.rule, "resource": line.resource, "until": line.until.isoformat()}
-                for line in file.exemptions
-            ]
-    lines: dict[str, list[Value]] = {}
+        if line.image:
+            images[line.resource] = [*items(images.get(line.resource)), line.image]
+    of_the_files: dict[str, Value] = {
+        DEVELOPMENT: [*file.development_stacks],
+        TABLE: {network: {**members} for network, members in matrix().items()},
+        EXEMPT: images,
+        REVIEWS: [
+            {"rule": one.rule, "resource": one.resource, "until": one.until.isoformat()} for one in file.exemptions
+        ],
+    }
+    result = {rule.name: {key: of_the_files[key] for key in of_the_files if key in rule.settings} for rule in rules}
+    for name, settings in file.settings.items():
+        for key, value in settings.items() if known(name, "settings") else ():
+            schema = by_name[name].settings.get(key)
+            if schema is None or key in of_the_files:
+                problems.append(f"settings.{name}.{key}: that rule has no such setting")
+            elif complaint := _unfit(value, schema):
+                problems.append(f"settings.{name}.{key}: {complaint}")
+            result[name][key] = value  # type: ignore[assignment] # any YAML value; the engine checks the schema
     for index, line in enumerate(file.exemptions):
         if known(line.rule, f"exemptions.{index}.rule"):
-            lines.setdefault(line.rule, []).extend(line.entries)
-    for name, entries in lines.items():
-        result[name]["exemptions"] = entries
+            given = result[line.rule]
+            given["exemptions"] = [*items(given.get("exemptions")), *line.entries]
+    advisory: set[str] = set()
     for one, names in file.advisory.items():
-        if not in_development(one, {DEVELOPMENT: list(file.development_stacks)}):
+        if not in_development(one, of_the_files):
             problems.append(f"advisory.{one}: not one of {DEVELOPMENT}; elsewhere every rule refuses")
-        for name in names:
-            if known(name, f"advisory.{one}") and one == stack:
-                advisory.add(name)
+        advisory.update(name for name in names if known(name, f"advisory.{one}") and one == stack)
     if problems:
         raise ConfigError("\n".join(f"{_called(FILE)}: {problem}" for problem in problems))
     return PackConfig(rules=result, advisory=frozenset(advisory))
 
 
-_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
-    "array": list,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-    "object": dict,
-    "string": str,
-}
+_TYPES: Final[Mapping[str, type]] = {"array": list, "object": dict, "string": str}
 
 
-def _unfit(value: object, schema: Mapping[str, Any]) -> str:
-    """What is wrong with a setting, by its schema's type, allowed values and items; the engine checks the rest."""
-    kind = str(schema.get("type"))
-    if kind in _TYPES and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
-        return f"must be of type {kind}"
-    if "enum" in schema and value not in schema["enum"]:
-        return f"must be one of {', '.join(map(str, schema['enum']))}"
-    for index, item in enumerate(value if isinstance(value, list) else []):
-        if complaint := _unfit(item, schema.get("items", {})):
-            return f"item {index} {complaint}"
-    return ""
+def _unfit(value: object, schema: Schema) -> str:
+    """What is wrong with a setting, by its schema's type and that of its items; the engine checks the rest."""
+    if not isinstance(value, _TYPES[schema["type"]]):
+        return f"must be of type {schema['type']}"
+    members = enumerate(value) if isinstance(value, list) else ()
+    return next((f"item {at} {fault}" for at, one in members if (fault := _unfit(one, schema["items"]))), "")

@@ -112,7 +112,6 @@ def _resource(request: Request, stack: str) -> Resource:
         stack=stack,
         props=props,
         urn=f"urn:pulumi:{stack}::{PROJECT}::{kinds}::{request.name}",
-        parent=request.parent,
         protect=request.protect,
         sources={
             key: frozenset(urn.rpartition("::")[2] for urn in found.urns)

@@ -105,7 +105,6 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
         raise UserError(f"{where}: has a resource without urn and type")
     given = state.get("inputs")
     props = _hidden(plain(masked(given if isinstance(given, dict) else {})))
-    parent = state.get("parent")
     sources = state.get("propertyDependencies")
     return Resource(
         type=kind,
@@ -113,7 +112,6 @@ def _resource(state: Mapping[str, object], where: str) -> Resource:
         stack=parts.stack,
         props=props,
         urn=str(urn),
-        parent=parent if isinstance(parent, str) else "",
         protect=state.get("protect") is True,
         sources={
             key: frozenset(one.rpartition("::")[2] for one in urns if isinstance(one, str))

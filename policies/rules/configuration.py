@@ -15,7 +15,7 @@ import yaml
 from components.strictyaml import Loader
 from policies.rules.containers import items, table
 from policies.rules.props import UNKNOWN, Path, Unknown, Value, plain
-from policies.rules.rule import Resource
+from policies.rules.rule import Resource, once
 
 
 class UnreadableError(ValueError):
@@ -50,18 +50,9 @@ class File:
         return _parsed(self.base.rpartition(".")[2], self.text) if self.is_structured else None
 
 
-def texts(value: Value) -> tuple[str, ...]:
-    """The texts of a list, or the one text."""
-    found = value if isinstance(value, list) else [value]
-    return tuple(one for one in found if isinstance(one, str))
-
-
-def files(resource: Resource) -> tuple[File, ...]:
+@once
+def files(resource: Resource) -> Iterator[File]:
     """What is uploaded into a container."""
-    return resource.once(_files)
-
-
-def _files(resource: Resource) -> Iterator[File]:
     for index, upload in enumerate(items(resource.props.get("uploads"))):
         given = table(upload)
         name, text = given.get("file"), given.get("content")
@@ -72,12 +63,9 @@ def _files(resource: Resource) -> Iterator[File]:
         )
 
 
-def variables(resource: Resource) -> tuple[tuple[Path, str, str], ...]:
+@once
+def variables(resource: Resource) -> Iterator[tuple[Path, str, str]]:
     """Path, name and value of each environment variable that is known."""
-    return resource.once(_variables)
-
-
-def _variables(resource: Resource) -> Iterator[tuple[Path, str, str]]:
     if resource.kind == "Container":
         for index, one in enumerate(items(resource.props.get("envs"))):
             if one is not UNKNOWN:

@@ -27,6 +27,12 @@ def items(value: Value) -> list[Value]:
     return [value] if isinstance(value, dict | str) and value != {} else []
 
 
+def texts(value: Value) -> tuple[str, ...]:
+    """The texts of a list, or the one text."""
+    found = value if isinstance(value, list) else [value]
+    return tuple(one for one in found if isinstance(one, str))
+
+
 def number(value: Value) -> float | None:
     """A number, also where it is written as text; None for anything else, and for what is unknown."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -35,3 +41,9 @@ def number(value: Value) -> float | None:
         return float(value)
     except ValueError:
         return None
+
+
+def overlaps(one: str, other: str) -> bool:
+    """Whether one of two absolute paths is the other, or is below it."""
+    shorter, longer = sorted((f"{one.rstrip('/')}/", f"{other.rstrip('/')}/"), key=len)
+    return longer.startswith(shorter)

@@ -9,16 +9,16 @@ is `known-environment`; whether a route asks for a sign-in, `every-route-has-a-c
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from pulumi_policy import Severity
 
-from policies.rules.configuration import files, texts, variables
+from policies.rules.configuration import files, variables
 from policies.rules.containers import items, text_of
 from policies.rules.literals import assignments, words
 from policies.rules.props import Path, safe_name
@@ -28,17 +28,18 @@ from policies.rules.rule import (
     Finding,
     Resource,
     ResourceValidation,
-    Rule,
     in_development,
+    rule,
     texts_setting,
 )
 
-SETTINGS: Final[dict[str, dict[str, Any]]] = {
+SETTINGS: Final = {
     DEVELOPMENT: texts_setting("Stacks on which this rule is silent: the key of that name in policies/config.yaml.")
 }
 
 
 def _outside_development(validate: ResourceValidation) -> ResourceValidation:
+    @wraps(validate)
     def outside(resource: Resource, config: Config) -> Iterator[Finding]:
         if not in_development(resource.stack, config):
             yield from validate(resource, config)
@@ -78,40 +79,44 @@ def _settings(resource: Resource) -> Iterator[tuple[Path, str, str]]:
             for name, value in assignments(word):
                 yield (key, index), name, value
     for file in files(resource):
-        for number, line in enumerate(file.text.splitlines() if isinstance(file.text, str) else [], 1):
+        for number, line in enumerate(text_of(file.text).splitlines(), 1):
             for name, value in assignments(line):
                 yield (*file.path, number), name, value
 
 
+@rule("no-dev-bypass", Severity.CRITICAL, settings=SETTINGS)
+@_outside_development
 def _bypass(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """On staging and production no app is told, by an argument or a file, to accept any certificate, to let people in
+    without a sign-in, to serve a developer's pages or to log at a developer's level.
+
+    Take it out, or set it on stacks of development alone.
+    """
     for path, name, value in _settings(resource):
         # In a file the line tells enough.
         note = safe_name(name) if path[0] != "uploads" else None
         squashed, given = "".join(words(name)), value.strip("\"' ").casefold()
         for end, refused, problem in FORBIDDEN:
             if re.fullmatch(f".*(?:{end})", squashed) and re.fullmatch(refused, given, re.DOTALL):
-                advice = "Take it out, or set it on stacks of development alone"
-                yield Finding(path=path, problem=problem, advice=advice, note=note or "")
+                yield Finding(path, problem, note=note or "")
 
 
 # Not `is_private`: that is also true of the addresses set aside for documentation.
-_INSIDE: Final = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
-            *("192.168.0.0/16", "::/127", "fc00::/7", "fe80::/10"),
-        ),
-    )
+_RANGES: Final = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+    *("192.168.0.0/16", "::/127", "fc00::/7", "fe80::/10"),
 )
+_INSIDE: Final = tuple(map(ipaddress.ip_network, _RANGES))
+_PEER: Final = "vpn-peer"
+"""The VPN server of development, by the service's name."""
 _ENDPOINT: Final = re.compile(r"(?:.*_)?ENDPOINT(?:_IP)?")
 _REMOTE: Final = re.compile(r"^[ \t]*remote[ \t]+(\S+)", re.MULTILINE)
 """Where OpenVPN's own configuration says whom to connect to."""
 
 
-def _is_inside(host: str, peers: Sequence[str]) -> bool:
+def _is_inside(host: str) -> bool:
     """Whether a VPN's server can only be on this machine or its own networks."""
-    if host.casefold() == "localhost" or host.casefold() in peers:
+    if host.casefold() in ("localhost", _PEER):
         return True
     try:
         address = ipaddress.ip_address(host)
@@ -121,29 +126,41 @@ def _is_inside(host: str, peers: Sequence[str]) -> bool:
     return any(address in network for network in _INSIDE if network.version == address.version)
 
 
-def _embedded(resource: Resource, config: Config) -> Iterator[Finding]:
-    advice = "Set nexus:vpn of this stack to a provider (type: wireguard or openvpn)"
-    peers = texts(config.get("peers"))
-    if resource.name in [f"{peer}-{kind}" for peer in peers for kind in ("container", "seed")]:
-        yield Finding(path=("name",), problem="is the VPN server of development, which hides nothing", advice=advice)
+@rule("no-embedded-vpn-peer", Severity.CRITICAL, settings=SETTINGS)
+@_outside_development
+def _embedded(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """On staging and production the tunnel ends at a provider: the peer inside the stack is there so that development
+    needs no account, and hides nothing.
+
+    Set nexus:vpn of this stack to a provider (type: wireguard or openvpn). A server of your own elsewhere in a
+    private network is an exemption with a reason.
+    """
+    if resource.name in (f"{_PEER}-container", f"{_PEER}-seed"):
+        yield Finding(("name",), "is the VPN server of development, which hides nothing")
     problem = "is an address on this machine or its own networks: the tunnel would end here"
     for path, name, value in variables(resource):
-        if _ENDPOINT.fullmatch(name) and _is_inside(value, peers):
-            yield Finding(path=path, problem=problem, advice=advice, note=name)
+        if _ENDPOINT.fullmatch(name) and _is_inside(value):
+            yield Finding(path, problem, note=name)
     for file in files(resource):
-        if isinstance(file.text, str) and any(_is_inside(one, peers) for one in _REMOTE.findall(file.text)):
-            yield Finding(path=file.path, problem=problem, advice=advice)
+        if any(map(_is_inside, _REMOTE.findall(text_of(file.text)))):
+            yield Finding(file.path, problem)
 
 
 DEVELOPMENT_AUTHORITY: Final = "NEXUS local CA"
 """How the common name of the authority begins that `make up` makes (scripts/certificate.py)."""
 
 
+@rule("no-dev-certificate", Severity.HIGH, settings=SETTINGS)
+@_outside_development
 def _certificate(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """On staging and production no certificate is of the authority that `make up` makes for development, or for
+    localhost alone: whoever has that machine's key can pass for the platform.
+
+    Set nexus:tls-certificate and nexus:tls-key to a certificate of the stack's own domain.
+    """
     for file in files(resource):
-        if isinstance(file.text, str) and (problem := _of_development(file.text)):
-            advice = "Set nexus:tls-certificate and nexus:tls-key to a certificate of the stack's own domain"
-            yield Finding(path=file.path, problem=problem, advice=advice)
+        if problem := _of_development(text_of(file.text)):
+            yield Finding(file.path, problem)
 
 
 @lru_cache(maxsize=64)
@@ -153,7 +170,9 @@ def _of_development(text: str) -> str:
         try:
             certificate = x509.load_pem_x509_certificate(block.encode())
             issuers = [str(one.value) for one in certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
-            names = _names(certificate)
+            lists = (one.value for one in certificate.extensions)
+            named = (one for one in lists if isinstance(one, x509.SubjectAlternativeName))
+            names = [name for one in named for name in one.get_values_for_type(x509.DNSName)]
         except (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension):
             continue
         if any(one.startswith(DEVELOPMENT_AUTHORITY) for one in issuers):
@@ -163,49 +182,4 @@ def _of_development(text: str) -> str:
     return ""
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return [str(one) for one in found.value.get_values_for_type(x509.DNSName)]
-
-
-RULES: Final = (
-    Rule(
-        name="no-dev-bypass",
-        description=(
-            "On staging and production no app is told, by an argument or a file, to accept any certificate, to let "
-            "people in without a sign-in, to serve a developer's pages or to log at a developer's level."
-        ),
-        remediation="Take the setting out, or set it for the stacks of development alone.",
-        severity=Severity.CRITICAL,
-        validate=_outside_development(_bypass),
-        settings=SETTINGS,
-    ),
-    Rule(
-        name="no-embedded-vpn-peer",
-        description=(
-            "On staging and production the tunnel ends at a provider: the peer inside the stack is there so that "
-            "development needs no account, and hides nothing."
-        ),
-        remediation=(
-            "Set `nexus:vpn` of the stack to `wireguard` or `openvpn` with a provider. A server of your own "
-            "elsewhere in a private network is an exemption with a reason."
-        ),
-        severity=Severity.CRITICAL,
-        validate=_outside_development(_embedded),
-        settings={**SETTINGS, "peers": texts_setting("Services that are a VPN server, by name.")},
-    ),
-    Rule(
-        name="no-dev-certificate",
-        description=(
-            "On staging and production no certificate is of the authority that `make up` makes for development, or "
-            "for localhost alone: whoever has that machine's key can pass for the platform."
-        ),
-        remediation="Set `nexus:tls-certificate` and `nexus:tls-key` to a certificate of the stack's own domain.",
-        severity=Severity.HIGH,
-        validate=_outside_development(_certificate),
-        settings=SETTINGS,
-    ),
-)
+RULES: Final = (_bypass, _embedded, _certificate)

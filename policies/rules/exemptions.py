@@ -26,9 +26,7 @@ class Exempt(BaseModel):
 
     resource: Annotated[str, Field(min_length=1, description="Logical name of the resource.")]
     only: str = Field(
-        "",
-        alias="property",
-        description="Only for this property and what is below it, such as `capabilities.adds`.",
+        "", alias="property", description="Only for this property and what is below it, such as `capabilities.adds`."
     )
     image: str = Field(
         "",
@@ -47,8 +45,7 @@ class Exemption(Exempt):
     """One exemption, as a rule is given it."""
 
     value: str = Field(
-        "",
-        description="Only for this value where the rule tells values apart: a capability, a path; * is any text.",
+        "", description="Only for this value where the rule tells values apart: a capability, a path; * is any text."
     )
 
     def covers(self, name: str, props: Mapping[str, Value], path: Path, value: str = "") -> bool:
@@ -57,7 +54,7 @@ class Exemption(Exempt):
             name == self.resource
             and (not self.value or _fits(self.value, value))
             and (not self.image or _runs(self.image, props.get("image")))
-            and _below(_parts(self.only), path)
+            and _below(self.only, path)
         )
 
 
@@ -73,21 +70,11 @@ def _fits(pattern: str, value: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), value) is not None
 
 
-def _parts(only: str) -> Path:
-    """The parts of a property as it is written, `mounts[0].source`."""
-    return tuple(int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", only))
-
-
-def _below(wanted: Path, path: Path) -> bool:
-    """Whether `path` is at or below `wanted`, where a list without an index stands for each of its members."""
-    left = list(path)
-    for part in wanted:
-        while isinstance(part, str) and left and isinstance(left[0], int):
-            del left[0]
-        if not left or left[0] != part:
-            return False
-        del left[0]
-    return True
+def _below(wanted: str, path: Path) -> bool:
+    """Whether `path` is at or below a property, in which a list without an index stands for each of its members."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    parts = r"(?:\[\d+\])*\.".join(map(re.escape, wanted.split(".")))
+    return not wanted or re.match(rf"\.{parts}(?:[.\[]|$)", place) is not None
 
 
 def _runs(repository: str, image: Value) -> bool:

@@ -13,9 +13,9 @@ from pulumi_policy import Severity
 from policies.rules.configuration import UnreadableError, files
 from policies.rules.containers import items, table
 from policies.rules.formats import Document, read
-from policies.rules.props import UNKNOWN, Path
-from policies.rules.rule import Config, Finding, Resource, Rule, Stack
-from policies.rules.services import Configured, Service, configured, host_and_port, is_known, platform, services
+from policies.rules.props import UNKNOWN
+from policies.rules.rule import REASON, Config, Finding, Resource, Stack, stack_rule, table_setting
+from policies.rules.services import Configured, Service, configured, host, lacking, services
 
 
 def _servers(stack: Stack) -> Iterator[tuple[Configured, Service, Document]]:
@@ -26,38 +26,41 @@ def _servers(stack: Stack) -> Iterator[tuple[Configured, Service, Document]]:
 
 def _prober(job: Document) -> str:
     """The service that asks a job's targets, where it is not Prometheus itself."""
-    found = [
-        one.get("replacement", "") for one in job.get("relabel_configs", ()) if one["target_label"] == "__address__"
-    ]
-    return host_and_port(found[-1]).partition(":")[0] if found else ""
+    found = [one for one in job.get("relabel_configs", ()) if one["target_label"] == "__address__"]
+    return host(found[-1].get("replacement", "")) if found else ""
 
 
+@stack_rule(
+    "every-service-is-scraped",
+    Severity.MEDIUM,
+    settings={
+        "unscraped": table_setting("Services neither scraped nor probed, by name, each with the reason.", REASON)
+    },
+)
 def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
-    running, whole = services(stack), platform(stack)
-    if not configured(stack, "prometheus.yml") and whole is not None and is_known(stack):
-        yield Finding(
-            path=(),
-            problem="is not watched: no init container writes a prometheus.yml",
-            advice="Make the scrape targets from the services, as components/monitoring.py does",
-            resource=whole,
-        )
+    """Each service is scraped by Prometheus or probed for it, or says why not; and each target is a service. What
+    nobody watches fails unseen.
+
+    Give the service `metrics` or a `probe`, or a line that says why not under
+    settings.every-service-is-scraped.unscraped in policies/config.yaml.
+    """
+    running = services(stack)
+    if whole := lacking(stack, "prometheus.yml"):
+        problem = "is not watched: no init container writes a prometheus.yml"
+        advice = "Make the scrape targets from the services, as components/monitoring.py does"
+        yield Finding((), problem, advice, resource=whole)
     for one, server, given in _servers(stack):
         covered: set[str] = set()
         words = items(server.resource.props.get("command"))
         if UNKNOWN not in words and f"--config.file={one.file.name}" not in words:
-            yield Finding(
-                path=("command",),
-                problem="does not start with the file of targets that its init container writes",
-                advice="Name it by --config.file",
-                resource=server.resource,
-            )
+            problem = "does not start with the file of targets that its init container writes"
+            yield Finding(("command",), problem, "Name it by --config.file", resource=server.resource)
         for number, job in enumerate(given["scrape_configs"]):
             asker = running.get(_prober(job)) if _prober(job) else server
             for index, group in enumerate(job["static_configs"]):
                 place = (*one.file.path, "scrape_configs", number, "static_configs", index, "targets")
                 for at, target in enumerate(group["targets"]):
-                    host = host_and_port(target).partition(":")[0]
-                    found = server if host == "localhost" else running.get(host)
+                    found = server if host(target) == "localhost" else running.get(host(target))
                     label = group.get("labels", {}).get("service", "")
                     problem, advice = "", "Make targets from the services"
                     if found is None or (label and label not in running):
@@ -70,43 +73,33 @@ def _scraped(stack: Stack, config: Config) -> Iterator[Finding]:
                     else:
                         covered.add(label or found.name)
                     if problem:
-                        yield Finding(path=(*place, at), problem=problem, advice=advice, resource=one.resource)
-        without = table(config.get("unscraped"))
+                        yield Finding((*place, at), problem, advice, resource=one.resource)
         for service in running.values():
-            if service.name not in covered and service.name not in without:
-                yield Finding(
-                    path=("name",),
-                    problem="is neither scraped nor probed: nobody is told when it fails",
-                    advice="Give the service `metrics` or a `probe`, or a line that says why not under "
-                    "settings.every-service-is-scraped.unscraped in policies/config.yaml",
-                    resource=service.resource,
-                )
+            if service.name not in covered.union(table(config.get("unscraped"))):
+                problem = "is neither scraped nor probed: nobody is told when it fails"
+                yield Finding(("name",), problem, resource=service.resource)
 
 
+@stack_rule("alerts-reach-alertmanager", Severity.MEDIUM)
 def _alerts(stack: Stack, _config: Config) -> Iterator[Finding]:
+    """Prometheus has alert rules and tells the stack's Alertmanager what they find: else nobody hears of it.
+
+    Name the file of the alert rules under rule_files, and the Alertmanager of the stack under alerting.alertmanagers.
+    """
     running = services(stack)
     for one, server, given in _servers(stack):
         targets = [
-            running.get(host_and_port(target).partition(":")[0])
+            running.get(host(target))
             for manager in given["alerting"]["alertmanagers"]
             for group in manager["static_configs"]
             for target in group["targets"]
         ]
         if not targets or not all(found is not None and server.meets(found) for found in targets):
-            yield Finding(
-                path=(*one.file.path, "alerting"),
-                problem="tells no Alertmanager of this stack, or one that it cannot reach",
-                advice="Name the Alertmanager of the stack under alerting.alertmanagers",
-                resource=one.resource,
-            )
-        path: Path = (*one.file.path, "rule_files")
+            problem = "tells no Alertmanager of this stack, or one that it cannot reach"
+            yield Finding((*one.file.path, "alerting"), problem, resource=one.resource)
         if not given["rule_files"] or not all(_has_alerts(one.resource, name) for name in given["rule_files"]):
-            yield Finding(
-                path=path,
-                problem="names no file of alerts that comes with it",
-                advice="Name the file of the alert rules under rule_files",
-                resource=one.resource,
-            )
+            problem = "names no file of alerts that comes with it"
+            yield Finding((*one.file.path, "rule_files"), problem, resource=one.resource)
 
 
 def _has_alerts(resource: Resource, name: str) -> bool:
@@ -123,34 +116,4 @@ def _has_alerts(resource: Resource, name: str) -> bool:
     return False
 
 
-RULES: Final = (
-    Rule(
-        name="every-service-is-scraped",
-        description=(
-            "Each service is scraped by Prometheus or probed for it, or says why not; and each target is a service. "
-            "What nobody watches fails unseen."
-        ),
-        remediation="Give the service `metrics` or a `probe`, or a line with the reason in the setting `unscraped`.",
-        severity=Severity.MEDIUM,
-        validate_stack=_scraped,
-        settings={
-            "unscraped": {
-                "type": "object",
-                "additionalProperties": {"type": "string", "minLength": 10},
-                "default": {},
-                "description": "Services that are neither scraped nor probed, by name, each with the reason.",
-            }
-        },
-    ),
-    Rule(
-        name="alerts-reach-alertmanager",
-        description=(
-            "Prometheus has alert rules and tells the stack's Alertmanager what they find: else nobody hears of it."
-        ),
-        remediation=(
-            "Name the file of the alert rules in `rule_files`, and the Alertmanager in `alerting.alertmanagers`."
-        ),
-        severity=Severity.MEDIUM,
-        validate_stack=_alerts,
-    ),
-)
+RULES: Final = (_scraped, _alerts)

@@ -17,13 +17,6 @@ class Reference:
     tag: str
     digest: str
 
-    @property
-    def host(self) -> str:
-        """The registry without its port; of an IPv6 address without the brackets."""
-        if self.registry.startswith("["):
-            return self.registry[1:].partition("]")[0]
-        return self.registry.partition(":")[0]
-
     def is_of(self, repository: str) -> bool:
         """Whether it is of that repository, which is written with its registry, or without to mean any."""
         wanted = parse(repository)

@@ -6,53 +6,40 @@ the stack, and a clock that is wrong.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from pulumi_policy import EnforcementLevel, Severity
 
-from policies.rules.containers import items, table
-from policies.rules.rule import REVIEWS, Config, Finding, Rule, Stack
+from policies.rules.containers import items, table, text_of
+from policies.rules.rule import REVIEWS, Config, Finding, Stack, stack_rule
 
 
+@stack_rule(
+    "exemption-review",
+    Severity.LOW,
+    settings={
+        REVIEWS: {
+            "type": "array",
+            "items": {"type": "object"},
+            "default": [],
+            "description": "Rule, resource and day of each exemption, as in policies/config.yaml.",
+        }
+    },
+    level=EnforcementLevel.ADVISORY,
+)
 def _overdue(stack: Stack, config: Config) -> Iterator[Finding]:
-    today = datetime.now(UTC).date()
+    """Every exemption for a resource of this stack has been looked at by its day. It warns only.
+
+    Look at that line of policies/config.yaml again, give it a new day or take it out.
+    """
+    today = datetime.now(UTC).date().isoformat()
     here = {one.name: one for one in stack.resources}
     for index, entry in enumerate(map(table, items(config.get(REVIEWS)))):
-        resource = here.get(str(entry.get("resource")))
-        until = str(entry.get("until"))
-        if resource is not None and _day(until) < today:
-            yield Finding(
-                resource=resource,
-                path=("exemptions", index),
-                note=str(entry.get("rule")),
-                problem=f"is an exemption whose review was due by {until}",
-                advice="Look at that line of policies/config.yaml again, give it a new day or take it out",
-            )
+        until = text_of(entry.get("until"))
+        if (resource := here.get(text_of(entry.get("resource")))) and "" < until < today:
+            problem, rule = f"is an exemption whose review was due by {until}", text_of(entry.get("rule"))
+            yield Finding(("exemptions", index), problem, note=rule, resource=resource)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return date.max
-
-
-RULES: Final = (
-    Rule(
-        name="exemption-review",
-        description="Every exemption for a resource of this stack has been looked at by its day. It warns only.",
-        remediation="Review the line in policies/config.yaml, then give it a new day or take it out.",
-        severity=Severity.LOW,
-        level=EnforcementLevel.ADVISORY,
-        validate_stack=_overdue,
-        settings={
-            REVIEWS: {
-                "type": "array",
-                "items": {"type": "object"},
-                "default": [],
-                "description": "Rule, resource and day of each exemption, as in policies/config.yaml.",
-            }
-        },
-    ),
-)
+RULES: Final = (_overdue,)

@@ -5,9 +5,10 @@ every rule. What one rule forbids does not belong here.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Final, Self, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from pulumi_policy import (
     EnforcementLevel,
@@ -24,6 +25,7 @@ from pulumi_policy import (
 )
 
 from policies.rules import exemptions
+from policies.rules.containers import table, texts
 from policies.rules.exemptions import Exemption
 from policies.rules.props import Path, Value, plain, show
 
@@ -40,45 +42,49 @@ EXEMPT: Final = "exempt"
 REVIEWS: Final = "reviews"
 """The setting of the rule that looks after the days of exemptions: those of policies/config.yaml."""
 
+H = TypeVar("H", "Resource", "Stack")
 T = TypeVar("T")
 
 Config = Mapping[str, Value]
 """A rule's own configuration, as the engine hands it over."""
 
+Schema = dict[str, Any]
+"""The JSON schema of a setting."""
 
-def texts_setting(description: str, default: Sequence[str] = ()) -> dict[str, Any]:
-    """The JSON schema of a setting that is a list of texts."""
-    return {"type": "array", "items": {"type": "string"}, "default": list(default), "description": description}
+TEXT: Final[Schema] = {"type": "string"}
+REASON: Final[Schema] = {"type": "string", "minLength": 10}
+TEXTS: Final[Schema] = {"type": "array", "items": TEXT}
+
+
+def texts_setting(description: str, default: Sequence[str] = ()) -> Schema:
+    """The schema of a setting that is a list of texts."""
+    return {**TEXTS, "default": list(default), "description": description}
+
+
+def table_setting(description: str, members: Schema = TEXT) -> Schema:
+    """The schema of a setting that is an object."""
+    return {"type": "object", "additionalProperties": members, "default": {}, "description": description}
+
+
+def fits(name: str, patterns: Value) -> bool:
+    """Whether a name fits one of a list's patterns, in which `*` stands for any characters."""
+    return any(fnmatchcase(name, one) for one in texts(patterns))
 
 
 def in_development(stack: str, config: Config) -> bool:
     """Whether a rule's configuration counts the stack of that name among those of development."""
-    given = config.get(DEVELOPMENT)
-    patterns = given if isinstance(given, list) else []
-    return any(fnmatchcase(stack, one) for one in patterns if isinstance(one, str))
-
-
-class _Once:
-    """What is checked never changes, so what is found in it is looked for once."""
-
-    def once(self, find: Callable[[Self], Iterable[T]]) -> tuple[T, ...]:
-        """What `find` finds in this, looked for once however many rules ask."""
-        found: dict[object, tuple[T, ...]] = self.__dict__.setdefault("_found", {})
-        if find not in found:
-            found[find] = tuple(find(self))
-        return found[find]
+    return fits(stack, config.get(DEVELOPMENT))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resource(_Once):
-    """One resource of a stack. `name` is the logical name, `stack` the stack's; `parent` is a URN or empty."""
+class Resource:
+    """One resource of a stack. `name` is the logical name, `stack` the stack's."""
 
     type: str
     name: str
     stack: str
     props: dict[str, Value]
     urn: str = ""
-    parent: str = ""
     protect: bool = False
     sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Of each property, the logical names of the resources it is made from, where that is told."""
@@ -90,7 +96,7 @@ class Resource(_Once):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack(_Once):
+class Stack:
     """Every resource of a stack, providers and components included."""
 
     name: str
@@ -101,9 +107,22 @@ class Stack(_Once):
         return tuple(one for one in self.resources if one.type.startswith(DOCKER) and one.kind == kind)
 
 
-@dataclass(frozen=True, kw_only=True)
+def once(find: Callable[[H], Iterable[T]]) -> Callable[[H], tuple[T, ...]]:
+    """What `find` finds in a resource or a stack, which never change, is looked for once however many rules ask."""
+
+    def found(holder: H) -> tuple[T, ...]:
+        known: dict[object, tuple[T, ...]] = holder.__dict__.setdefault("_found", {})
+        if find not in known:
+            known[find] = tuple(find(holder))
+        return known[find]
+
+    return found
+
+
+@dataclass(frozen=True)
 class Finding:
-    """One violation: where, what is wrong and what to do. No text may hold a value of the resource.
+    """One violation: where, what is wrong and what to do, which is the rule's remediation where it is not given. No
+    text may hold a value of the resource.
 
     `value` is never printed: it is what an exemption may be narrowed to, such as a capability.
     `exemptible` is False for what no exemption may let pass. `resource` is for stack rules: the one to name.
@@ -111,7 +130,8 @@ class Finding:
 
     path: Path
     problem: str
-    advice: str
+    advice: str = ""
+    _: KW_ONLY
     note: str = ""
     value: str = ""
     exemptible: bool = True
@@ -163,7 +183,7 @@ class Rule:
     validate: ResourceValidation | None = None
     validate_stack: StackValidation | None = None
     types: tuple[str, ...] = DOCKER
-    settings: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Schema] = field(default_factory=dict)
     benchmarks: tuple[str, ...] = ()
     level: EnforcementLevel = EnforcementLevel.MANDATORY
 
@@ -179,73 +199,96 @@ class Rule:
 
     def results(self, stack: Stack, config: Config) -> Iterator[Result]:
         """What the rule says of a whole stack, the exempt included, each place once."""
-        whole = self._with_defaults(config)
-        if self.validate is not None:
-            for resource in stack.resources:
-                if resource.type.startswith(self.types):
-                    yield from self._with_exemptions(self.validate(resource, whole), resource, config)
-        if self.validate_stack is not None:
-            yield from self._with_exemptions(self.validate_stack(stack, whole), None, config)
+        allowed = exemptions.exemptions(config)
+        defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
+        told: set[tuple[str, Path]] = set()
+        for resource, finding in self._findings(stack, {**defaults, **config}):
+            key = (resource.urn or resource.name if resource else "", finding.path)
+            if key not in told:
+                told.add(key)
+                said = finding if finding.advice else replace(finding, advice=self.remediation.removesuffix("."))
+                exemption = _longest(allowed, resource, finding)
+                yield Result(rule=self.name, resource=resource, finding=said, exemption=exemption)
+
+    def _findings(self, stack: Stack, config: Config) -> Iterator[tuple[Resource | None, Finding]]:
+        for resource in stack.resources if self.validate else ():
+            if self.validate and resource.type.startswith(self.types):
+                yield from ((resource, one) for one in self.validate(resource, config))
+        if self.validate_stack:
+            yield from ((one.resource, one) for one in self.validate_stack(stack, config))
 
     def policy(self) -> Policy:
         """The rule as the engine's policy."""
+        about: dict[str, Any] = {"severity": self.severity, "remediation_steps": self.remediation, "url": self.url}
+        given = (self.level, self.schema)
         if self.validate is None:
-            return StackValidationPolicy(
-                self.name,
-                self.description,
-                self._report_stack,
-                self.level,
-                self.schema,
-                severity=self.severity,
-                remediation_steps=self.remediation,
-                url=self.url,
-            )
-        return ResourceValidationPolicy(
-            self.name,
-            self.description,
-            self._report,
-            self.level,
-            self.schema,
-            severity=self.severity,
-            remediation_steps=self.remediation,
-            url=self.url,
-        )
+            return StackValidationPolicy(self.name, self.description, self._report_stack, *given, **about)
+        return ResourceValidationPolicy(self.name, self.description, self._report, *given, **about)
 
     def _report(self, args: ResourceValidationArgs, report: ReportViolation) -> None:
         resource = from_engine(args.resource_type, args.name, args.urn, args.props, args.opts)
-        stack = Stack(name=resource.stack, resources=(resource,))
-        for result in self.results(stack, _config(args.get_config())):
-            if result.refused:
-                report(result.message, None)
+        for result in self._refused(args, resource):
+            report(result.message, None)
 
     def _report_stack(self, args: StackValidationArgs, report: ReportViolation) -> None:
-        resources = tuple(_of_stack(one) for one in args.resources)
+        resources = (
+            from_engine(one.resource_type, one.name, one.urn, one.props, one.opts, one.property_dependencies)
+            for one in args.resources
+        )
+        for result in self._refused(args, *resources):
+            report(result.message, result.resource.urn if result.resource else None)
+
+    def _refused(self, args: ResourceValidationArgs | StackValidationArgs, *resources: Resource) -> Iterator[Result]:
         name = next((one.stack for one in resources if one.stack), "")
-        stack = Stack(name=name, resources=resources)
-        for result in self.results(stack, _config(args.get_config())):
-            if result.refused:
-                report(result.message, result.resource.urn if result.resource else None)
+        results = self.results(Stack(name=name, resources=resources), table(plain(args.get_config())))
+        return (result for result in results if result.refused)
 
-    def _with_defaults(self, config: Config) -> Config:
-        defaults = {key: plain(schema.get("default")) for key, schema in self.settings.items()}
-        return {**defaults, **config}
 
-    def _with_exemptions(
-        self, findings: Iterable[Finding], resource: Resource | None, config: Config
-    ) -> Iterator[Result]:
-        told: set[tuple[str, Path]] = set()
-        for finding in findings:
-            about = finding.resource or resource
-            key = (about.urn or about.name if about else "", finding.path)
-            if key in told:
-                continue
-            told.add(key)
-            yield Result(
-                rule=self.name,
-                resource=about,
-                finding=finding,
-                exemption=_longest(exemptions.exemptions(config), about, finding),
-            )
+def rule(
+    name: str,
+    severity: Severity,
+    benchmarks: str = "",
+    *,
+    settings: Mapping[str, Schema] | None = None,
+    types: tuple[str, ...] = DOCKER,
+) -> Callable[[ResourceValidation], Rule]:
+    """Makes a check of single resources a rule, which its docstring describes: what holds, an empty line, and what to
+    do where it does not."""
+    return lambda check: replace(
+        _described(check, name, severity, benchmarks, settings or {}), validate=check, types=types
+    )
+
+
+container_rule: Final = partial(rule, types=("docker:index/container:Container",))
+network_rule: Final = partial(rule, types=("docker:index/network:Network",))
+
+
+def stack_rule(
+    name: str,
+    severity: Severity,
+    benchmarks: str = "",
+    *,
+    settings: Mapping[str, Schema] | None = None,
+    level: EnforcementLevel = EnforcementLevel.MANDATORY,
+) -> Callable[[StackValidation], Rule]:
+    """The same of a check of the whole stack."""
+    return lambda check: replace(
+        _described(check, name, severity, benchmarks, settings or {}), validate_stack=check, level=level
+    )
+
+
+def _described(
+    check: Callable[..., object], name: str, severity: Severity, benchmarks: str, settings: Mapping[str, Schema]
+) -> Rule:
+    description, remediation = (" ".join(part.split()) for part in (check.__doc__ or "").split("\n\n"))
+    return Rule(
+        name=name,
+        description=description,
+        remediation=remediation,
+        severity=severity,
+        settings=settings,
+        benchmarks=tuple(benchmarks.split(", ")) if benchmarks else (),
+    )
 
 
 def _longest(allowed: Sequence[Exemption], resource: Resource | None, finding: Finding) -> Exemption | None:
@@ -256,27 +299,22 @@ def _longest(allowed: Sequence[Exemption], resource: Resource | None, finding: F
     return max(found, key=lambda one: one.until, default=None)
 
 
-def _config(given: object) -> Config:
-    config = plain(given)
-    return config if isinstance(config, dict) else {}
-
-
-def from_engine(kind: str, name: str, urn: str, props: object, opts: PolicyResourceOptions | None) -> Resource:
+def from_engine(
+    kind: str,
+    name: str,
+    urn: str,
+    props: object,
+    opts: PolicyResourceOptions | None,
+    sources: Mapping[str, Sequence[PolicyResource]] | None = None,
+) -> Resource:
     """A resource as rules check it, from what the SDK hands to a policy."""
     parts = urn.split(":")
-    data = plain(props)
     return Resource(
         type=kind,
         name=name,
         stack=parts[2] if len(parts) > 2 else "",
-        props=data if isinstance(data, dict) else {},
+        props=dict(table(plain(props))),
         urn=urn,
-        parent=(opts.parent or "") if opts else "",
         protect=bool(opts.protect) if opts else False,
+        sources={key: frozenset(one.name for one in found) for key, found in (sources or {}).items()},
     )
-
-
-def _of_stack(one: PolicyResource) -> Resource:
-    resource = from_engine(one.resource_type, one.name, one.urn, one.props, one.opts)
-    sources = {key: frozenset(source.name for source in found) for key, found in one.property_dependencies.items()}
-    return replace(resource, sources=sources)

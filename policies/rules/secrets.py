@@ -29,7 +29,7 @@ from policies.rules import literals
 from policies.rules.configuration import File, UnreadableError, files, variables
 from policies.rules.containers import items, table, text_of
 from policies.rules.props import Path, Value, leaves, safe_name
-from policies.rules.rule import Config, Finding, Resource, Rule
+from policies.rules.rule import Config, Finding, Resource, rule
 
 # /var/run is /run.
 _SECRET_FOLDERS: Final = ("/run/secrets/", "/var/run/secrets/")
@@ -76,9 +76,7 @@ def _arguments(path: Path, arguments: list[Value]) -> Iterator[Literal]:
 
 def _of_file(file: File) -> Iterator[Literal]:
     """Its lines, and what is set in it over several lines."""
-    if not isinstance(file.text, str):
-        return
-    for number, text in enumerate(file.text.splitlines(), 1):
+    for number, text in enumerate(text_of(file.text).splitlines(), 1):
         yield Literal((*file.path, number), text)
     try:
         document = file.document()
@@ -104,7 +102,15 @@ def _problem(text: str, name: str) -> str:
     return "sets a secret, by the name it gives it" if literals.sets_secret(text) else ""
 
 
+@rule("no-literal-secret", Severity.CRITICAL, "CIS 4.10, OWASP 12")
 def _secrets(resource: Resource, _config: Config) -> Iterator[Finding]:
+    """No password, token, private key or address with a password is written into environment, labels, commands,
+    health checks or files of configuration: `docker inspect`, process lists and backups show them.
+
+    Take the value out and revoke it if it was real. Generate the secret, or set it with `pulumi config set --secret`,
+    and let the service read it from a file under /run/secrets: `*_FILE`, or `$(</run/secrets/name)` in its entry
+    point.
+    """
     told: list[Path] = []
     for one in _literals(resource):
         # Words and lines are looked at one by one first: what was said of one is not said of the whole.
@@ -117,24 +123,7 @@ def _secrets(resource: Resource, _config: Config) -> Iterator[Finding]:
         if problem:
             told.append(one.path)
             advice = "Hand it over as a file under /run/secrets and give only that path"
-            yield Finding(path=one.path, problem=problem, advice=advice, note=safe_name(one.name) or "")
+            yield Finding(one.path, problem, advice, note=safe_name(one.name) or "")
 
 
-RULES: Final = (
-    Rule(
-        name="no-literal-secret",
-        description=(
-            "No password, token, private key or address with a password is written into environment, labels, "
-            "commands, health checks or files of configuration: `docker inspect`, process lists and backups show "
-            "them."
-        ),
-        remediation=(
-            "Take the value out and revoke it if it was real. Generate the secret, or set it with "
-            "`pulumi config set --secret`, and let the service read it from a file under /run/secrets: `*_FILE`, or "
-            "`$(</run/secrets/name)` in its entry point."
-        ),
-        severity=Severity.CRITICAL,
-        validate=_secrets,
-        benchmarks=("CIS 4.10", "OWASP 12"),
-    ),
-)
+RULES: Final = (_secrets,)

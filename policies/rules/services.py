@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from policies.rules.configuration import File, files, texts
-from policies.rules.containers import is_init, items, table, text_of
+from policies.rules.configuration import File, files
+from policies.rules.containers import is_init, items, table, text_of, texts
 from policies.rules.props import UNKNOWN
-from policies.rules.rule import Resource, Stack
+from policies.rules.rule import Resource, Stack, once
 
 PLATFORM: Final = "nexus:platform:Platform"
 """The component of the whole platform: a stack that has it must have routes and scrape targets."""
@@ -31,9 +31,10 @@ class Service:
 
 def services(stack: Stack) -> dict[str, Service]:
     """Every service of the stack by its name."""
-    return {one.name: one for one in stack.once(_services)}
+    return {one.name: one for one in _services(stack)}
 
 
+@once
 def _services(stack: Stack) -> Iterator[Service]:
     for one in stack.of("Container"):
         if is_init(one.props):
@@ -48,11 +49,6 @@ def _services(stack: Stack) -> Iterator[Service]:
             networks=frozenset(texts(names)),
             is_complete=not shares and attached is not UNKNOWN and UNKNOWN not in names,
         )
-
-
-def platform(stack: Stack) -> Resource | None:
-    """The component of the whole platform, where the stack has it."""
-    return next((one for one in stack.resources if one.type == PLATFORM), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +71,14 @@ def configured(stack: Stack, base: str) -> tuple[Configured, ...]:
     )
 
 
-def is_known(stack: Stack) -> bool:
-    """Whether every file's name is known: else one that is missed may be there."""
-    return all(isinstance(file.name, str) for one in stack.of("Container") for file in files(one)) and all(
-        one.props.get("uploads") is not UNKNOWN for one in stack.of("Container")
-    )
+def lacking(stack: Stack, base: str) -> Resource | None:
+    """The component of the whole platform, where the stack has it and no file of that name. A file whose name is not
+    known yet may be it."""
+    containers = stack.of("Container")
+    known = all(isinstance(file.name, str) for one in containers for file in files(one))
+    if configured(stack, base) or not known or any(one.props.get("uploads") is UNKNOWN for one in containers):
+        return None
+    return next((one for one in stack.resources if one.type == PLATFORM), None)
 
 
 def host_and_port(address: str) -> str:
@@ -90,3 +89,8 @@ def host_and_port(address: str) -> str:
     except ValueError:
         return ""
     return f"{parts.hostname or ''}:{port}"
+
+
+def host(address: str) -> str:
+    """`sonarr` of `http://sonarr:8989/ping` and of `sonarr:8989`."""
+    return host_and_port(address).partition(":")[0]

@@ -12,14 +12,23 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from pulumi_policy import Severity
 
-from policies.rules.configuration import files, texts, variables
-from policies.rules.containers import items, table
+from policies.rules.configuration import files, variables
+from policies.rules.containers import items, table, texts
 from policies.rules.props import UNKNOWN
-from policies.rules.rule import DEVELOPMENT, Config, Finding, Resource, Rule, in_development, texts_setting
+from policies.rules.rule import (
+    DEVELOPMENT,
+    Config,
+    Finding,
+    Resource,
+    in_development,
+    rule,
+    table_setting,
+    texts_setting,
+)
 
 RULES_FILE: Final = "post-rules.txt"
 _SETTINGS: Final = "settings.vpn-keeps-all-traffic in policies/config.yaml, under"
@@ -37,30 +46,21 @@ def _gateway(resource: Resource, config: Config) -> Iterator[Finding]:
     listed = table(config.get("variables"))
     if in_development(resource.stack, config):
         listed = {**listed, **table(config.get("in-development"))}
-    for path, name, value in variables(resource):
+    given = variables(resource)
+    for path, name, value in given:
         wanted = listed.get(name)
         if not isinstance(wanted, str) or not re.fullmatch(wanted, value):
-            yield Finding(
-                path=path,
-                problem="is a setting of the VPN gateway that no line names, or not with this value",
-                advice=f"Take it out; or have it reviewed as a line of {_SETTINGS} variables",
-                note=name,
-                value=value,
-            )
-    given = {name for _, name, _ in variables(resource)}
-    if UNKNOWN not in items(resource.props.get("envs")) and not given.issuperset(texts(config.get("required"))):
-        yield Finding(
-            path=("envs",),
-            problem="sets no role for the control server, which is open then and can stop the tunnel",
-            advice=f"Set what {_SETTINGS} required, names",
-        )
+            problem = "is a setting of the VPN gateway that no line names, or not with this value"
+            advice = f"Take it out; or have it reviewed as a line of {_SETTINGS} variables"
+            yield Finding(path, problem, advice, note=name, value=value)
+    missing = set(texts(config.get("required"))) - {name for _, name, _ in given}
+    if missing and UNKNOWN not in items(resource.props.get("envs")):
+        problem = "sets no role for the control server, which is open then and can stop the tunnel"
+        yield Finding(("envs",), problem, f"Set what {_SETTINGS} required, names")
     for key in ("entrypoints", "command"):
         if any(word is not UNKNOWN for word in items(resource.props.get(key))):
-            yield Finding(
-                path=(key,),
-                problem="runs something else than the gateway's own program, as root beside its firewall",
-                advice="Take it out",
-            )
+            problem = "runs something else than the gateway's own program, as root beside its firewall"
+            yield Finding((key,), problem, "Take it out")
 
 
 def _init(resource: Resource, config: Config) -> Iterator[Finding]:
@@ -82,7 +82,7 @@ def _init(resource: Resource, config: Config) -> Iterator[Finding]:
             problem = "keeps OpenVPN from making the tunnel the way for everything"
             advice = "Take out what is about routes, filters and programs"
         if problem:
-            yield Finding(path=file.path, problem=problem, advice=advice)
+            yield Finding(file.path, problem, advice)
 
 
 _OPTIONS: Final = frozenset(
@@ -108,7 +108,28 @@ def _drops(line: str) -> bool:
     )
 
 
+@rule(
+    "vpn-keeps-all-traffic",
+    Severity.CRITICAL,
+    settings={
+        "gateways": table_setting("Of each VPN gateway its init container, by logical names."),
+        "variables": table_setting(
+            "Settings by name, each with the regular expression that its whole value matches."
+        ),
+        "in-development": table_setting("The same for stacks of development alone, in place of those above."),
+        "required": texts_setting("Settings that a gateway must have."),
+        "files": texts_setting("The files that the init container of a gateway may write."),
+        DEVELOPMENT: texts_setting("The key of that name in policies/config.yaml."),
+    },
+)
 def _inside(resource: Resource, config: Config) -> Iterator[Finding]:
+    """All traffic takes the tunnel, names included, and the firewall around it is as it was declared: the gateway has
+    the settings and files that a line names, with a value that is there, no added rule lets anything through,
+    OpenVPN makes all routes, the control server asks for a key, and nothing else runs there. A stack of
+    development may ask for names in clear: its peer is no provider.
+
+    Take the setting, file, rule or command out: gluetun's own defaults keep everything inside.
+    """
     gateways = table(config.get("gateways"))
     if resource.kind == "Container" and resource.name in gateways:
         yield from _gateway(resource, config)
@@ -124,30 +145,4 @@ def _asks(text: str) -> bool:
     return isinstance(role, dict) and role.get("auth") == "apikey" and bool(role.get("apikey"))
 
 
-def _table(description: str) -> dict[str, Any]:
-    values = {"type": "string"}
-    return {"type": "object", "additionalProperties": values, "default": {}, "description": description}
-
-
-RULES: Final = (
-    Rule(
-        name="vpn-keeps-all-traffic",
-        description=(
-            "All traffic takes the tunnel, names included, and the firewall around it is as it was declared: the "
-            "gateway has the settings and files that a line names, with a value that is there, no added rule lets "
-            "anything through, OpenVPN makes all routes, the control server asks for a key, and nothing else runs "
-            "there. A stack of development may ask for names in clear: its peer is no provider."
-        ),
-        remediation="Take the setting, file, rule or command out: gluetun's own defaults keep everything inside.",
-        severity=Severity.CRITICAL,
-        validate=_inside,
-        settings={
-            "gateways": _table("Of each VPN gateway the init container that fills its volumes, by logical names."),
-            "variables": _table("Settings by name, each with the regular expression that its whole value matches."),
-            "in-development": _table("The same for stacks of development alone, in place of those above."),
-            "required": texts_setting("Settings that a gateway must have."),
-            "files": texts_setting("The files that the init container of a gateway may write."),
-            DEVELOPMENT: texts_setting("The key of that name in policies/config.yaml."),
-        },
-    ),
-)
+RULES: Final = (_inside,)

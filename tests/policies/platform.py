@@ -31,7 +31,6 @@ def resource(registered: Registered, stack: str) -> Resource:
         stack=stack,
         props=props,
         urn=f"urn:pulumi:{stack}::nexus::{registered.type}::{registered.name}",
-        parent=registered.parent,
         protect=registered.protect,
         sources=registered.sources,
     )

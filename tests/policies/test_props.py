@@ -9,7 +9,7 @@ import pytest
 from pulumi_policy.deserialize import deserialize_properties
 from pulumi_policy.proxy import unknown_checking_proxy
 
-from policies.rules import RULES, configuration, containers
+from policies.rules import RULES, containers
 from policies.rules.props import UNKNOWN, leaves, plain, show
 from policies.rules.rule import Resource, Stack
 from tests.policies.harness import SECRET, SIGNATURE, Json
@@ -36,13 +36,7 @@ def test_plain_takes_whatever_the_engine_hands_over() -> None:
     for _ in range(2000):
         found = plain(anything(source))
         assert list(leaves(found)) is not None
-        for helper in (
-            containers.items,
-            containers.table,
-            containers.text_of,
-            containers.number,
-            configuration.texts,
-        ):
+        for helper in (containers.items, containers.table, containers.text_of, containers.number, containers.texts):
             helper(found)
         assert plain(found) == found or found != found or "nan" in str(found)
 

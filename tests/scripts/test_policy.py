@@ -128,7 +128,6 @@ class TestStackFiles:
         assert sonarr.props == expected
         assert sonarr.urn.startswith("urn:pulumi:dev::nexus::")
         assert sonarr.urn.endswith("$docker:index/container:Container::sonarr-container")
-        assert sonarr.parent
         assert sonarr.sources == built("dev").of("Container")["sonarr-container"].sources
 
     def test_the_users_own_copy_is_in_force(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
