@@ -154,14 +154,10 @@ def assignments(text: str) -> tuple[tuple[str, str], ...]:
 
     A value that assigns in turn (`OPTS="-Dpassword=x"`) is looked into, and so on.
     """
-    return tuple(_assignments(text, _DEPTH))
+    return tuple(_assignments(text, depth=6))  # nobody writes more by accident
 
 
-_DEPTH: Final = 6
-"""How far: nobody writes more by accident."""
-
-
-def _assignments(text: str, depth: int) -> Iterator[tuple[str, str]]:
+def _assignments(text: str, *, depth: int) -> Iterator[tuple[str, str]]:
     plain = text.replace("\\n", "\n").replace('\\"', '"')
     for pattern in _ASSIGNMENTS:
         for found in pattern.finditer(plain):
@@ -170,7 +166,7 @@ def _assignments(text: str, depth: int) -> Iterator[tuple[str, str]]:
             if not (":" in found[0] and re.fullmatch(r"[A-Za-z]+(?: [A-Za-z,.']+){2,}", bare)):
                 yield found["name"], found["value"].strip()
             if depth and len(bare) < len(text) and re.search(r"[=:]|--?\w", bare):
-                yield from _assignments(bare, depth - 1)
+                yield from _assignments(bare, depth=depth - 1)
 
 
 def sets_secret(text: str) -> bool:

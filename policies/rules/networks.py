@@ -40,7 +40,6 @@ CONNECTS: Final = "connects"
 _DEFAULT_BRIDGES: Final = frozenset({"bridge", "default", "nat"})
 _OF_THE_ENGINE: Final = _DEFAULT_BRIDGES | {"none", "host"}
 
-
 _PORTS: Final = (80, 443)
 """Ports of the host below 1024 that may be published; and as many as there are here, at all."""
 

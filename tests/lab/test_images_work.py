@@ -97,6 +97,7 @@ def test_a_failed_step_shows_the_end_of_its_output(tmp_path: Path) -> None:
         work.run(["sh", "-c", "echo the reason; exit 3"], what="step", log=tmp_path / "step.log")
 
 
+@pytest.mark.tools
 def test_a_sign_of_life_shows_what_is_new_and_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_SIGN_OF_LIFE", 0.3)
     go = tmp_path / "go"
@@ -131,6 +132,7 @@ def test_every_docker_command_goes_to_the_engine_that_was_named(tmp_path: Path) 
         assert set(log.read_text().splitlines()) == {f"DOCKER_HOST={engine}"}
 
 
+@pytest.mark.tools
 def test_an_interrupt_ends_the_step_with_its_children(tmp_path: Path) -> None:
     started = tmp_path / "started"
     program = (
