@@ -192,22 +192,8 @@ SOCKET_GUARD: Final = Network(
     why="as socket-cadvisor",
 )
 
-TABLE: Final = (
-    EDGE,
-    APPS,
-    EGRESS,
-    TUNNEL,
-    DATA,
-    MONITORING,
-    SOCKET_CADVISOR,
-    EXPORTERS,
-    ALERTS,
-    SCRAPE_TRAEFIK,
-    SCRAPE_JELLYFIN,
-    DASHBOARDS,
-    SOCKET_GUARD,
-)
-"""All networks of a stack, in any order."""
+TABLE: Final = tuple(value for value in dict(globals()).values() if isinstance(value, Network))
+"""All networks of a stack: those above."""
 
 
 def subnets(pool: ipaddress.IPv4Network, table: Sequence[Network] = TABLE) -> Mapping[str, ipaddress.IPv4Network]:

@@ -23,10 +23,6 @@ from scripts.paths import Paths, find
 NO_CHANGES_EXPECTED: Final = 7
 """Exit status of `preview --expect-no-changes` where there are changes (pkg/cmd/pulumi/cmd/exit_codes.go)."""
 
-PARALLEL: Final = 16
-"""Resources at a time, at least. The CLI takes 4 for each processor, and on a small host all of them are containers
-that it waits for."""
-
 CONTAINER: Final = "docker:index/container:Container"
 NETWORK: Final = "docker:index/network:Network"
 VOLUME: Final = "docker:index/volume:Volume"
@@ -107,17 +103,10 @@ class Engine:
         """Runs preview, up or destroy, showing its output; its exit status. Raises Interrupted after Ctrl-C."""
         color = "always" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else "never"
         # Of two values the last counts. As a variable, CLI 3.259 dies of this one (it is an int32).
-        at_a_time = reach.SSH_PARALLEL if self._over_ssh else max(PARALLEL, 4 * (os.cpu_count() or 1))
+        parallel = reach.SSH_PARALLEL if self._over_ssh else at_a_time()
+        words = [arguments[0], f"--parallel={parallel}", *arguments[1:], "--non-interactive", "--color", color]
         return process.stream(
-            [
-                "pulumi",
-                arguments[0],
-                f"--parallel={at_a_time}",
-                *arguments[1:],
-                "--non-interactive",
-                "--color",
-                color,
-            ],
+            ["pulumi", *words],
             cwd=self.paths.root,
             environment=self.environment,
             show=show,
@@ -214,6 +203,12 @@ class Engine:
         folder = backend / ".pulumi" / kind
         # Locks of a stack lie under its qualified name, organization/project/stack.
         return folder / ("organization" if kind == "locks" else "") / self.project
+
+
+def at_a_time() -> int:
+    """How many resources the engine deals with at a time: 16, or 4 for each processor as the CLI has it. On a small
+    host all of its own would be containers that it waits for."""
+    return max(16, 4 * (os.cpu_count() or 1))
 
 
 def parse(text: str) -> State:

@@ -11,7 +11,6 @@ import dataclasses
 import io
 import ipaddress
 import json
-import os
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ import docker.errors
 from components import host
 from scripts import certificate, dockerhost, stack
 from scripts.console import UserError, say
-from scripts.engine import Engine, open_stack
+from scripts.engine import Engine, at_a_time, open_stack
 from scripts.paths import Paths
 from tools.bench import direct
 from tools.bench.clock import stopwatch, timed
@@ -63,7 +62,7 @@ def measure(engine: Engine, runs: int) -> Deployments:
     """
     up: dict[str, list[float]] = {DIRECT: [], OURS: []}
     down: dict[str, list[float]] = {DIRECT: [], OURS: []}
-    parallel = 4 * len(os.sched_getaffinity(0))  # the engine's own default (pkg/cmd/pulumi/operations/up.go)
+    parallel = at_a_time()
     with _scratch(engine) as (mine, client):
         for number in range(1, runs + 1):
             turn = f"deploy: round {number} of {runs}"

@@ -144,7 +144,7 @@ The same engine, virtual environment, passphrase and kind of backend for all; ea
 {down}
 
 Both on a scratch stack in the shape of dev, with ports, networks and a state directory of its own, images pulled
-beforehand, at most {two.parallel} operations at a time (the engine's default on this machine).
+beforehand, at most {two.parallel} operations at a time, as `make` runs it.
 
 - {deploy.OURS}: `pulumi up --skip-preview` on an empty state, and `pulumi destroy --exclude-protected`, both with the
   policy pack, as `make` runs them (`make up` previews before).
