@@ -18,9 +18,7 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# What may begin at each place of a long word is bounded in length, or the time would go by its square.
-
-# ---- shapes that are a credential wherever they stand ----
+# ---- shapes that are a credential wherever they stand; bounded, or the time would go by the square of a text ----
 
 _found: Final[dict[str, Callable[[], BasePlugin]]] = dict(get_mapping_from_secret_type_to_class())
 _PLUGINS: Final[dict[str, BasePlugin]] = {type(one).__name__: one for one in (make() for make in _found.values())}
