@@ -144,7 +144,8 @@ def gpus(text: str) -> str:
 
 
 def country(text: str) -> str:
-    if not text.strip() or "," in text:
+    # Letters of any script, as in Côte d'Ivoire.
+    if not all(one.isalpha() or one in " .'’()&-" for one in text) or not text.strip():
         raise ValueError("must be the name of one country; several are several items of the list")
     return text.strip()
 

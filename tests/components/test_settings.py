@@ -366,7 +366,7 @@ class TestOneMistake:
                     "nexus:vpn.countries.0: must be the name of one country",
                     id=f"country-{country}",
                 )
-                for country in ("", " ", "canary, Sweden")
+                for country in ("", " ", "canary, Sweden", "canary;Sweden", "canary/Sweden", "canary\nSweden")
             ),
             pytest.param(
                 on("vpn", {**MULLVAD, "health-target": "10.77.3.10:9998"}),
