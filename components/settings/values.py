@@ -145,7 +145,7 @@ def gpus(text: str) -> str:
 
 def country(text: str) -> str:
     # Letters of any script, as in Côte d'Ivoire.
-    if not all(one.isalpha() or one in " .'’()&-" for one in text) or not text.strip():
+    if not all(one.isalpha() or one in " .'()&-" for one in text) or not text.strip():
         raise ValueError("must be the name of one country; several are several items of the list")
     return text.strip()
 
