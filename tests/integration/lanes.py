@@ -22,21 +22,17 @@ LOOKED_AT: Final = (
     "test_bad_input",
     "test_two_stacks",
     "test_ssh",
-    "test_alerts",
-    "test_docker_engine",
-)
-"""The modules that look at `test-dev`. Looking comes before breaking, and from the end of test_monitoring the alert
-of test_alerts has time to fire."""
-BROKEN: Final = ("test_downloads", "test_rider", "test_recovery")
-"""The modules that break what they look at, which is `test3-dev`."""
-OWN: Final = (
     "test_policies_preview",
     "test_report",
     "test_policy_json",
-    "test_plain_pulumi",
-    "test_changes",
-    "test_vpn_choices",
+    "test_alerts",
+    "test_docker_engine",
 )
+"""The modules that look at `test-dev`, and some that need no stack. Looking comes before breaking, and from the end
+of test_monitoring the alert of test_alerts has time to fire."""
+BROKEN: Final = ("test_downloads", "test_rider", "test_recovery")
+"""The modules that break what they look at, which is `test3-dev`."""
+OWN: Final = ("test_plain_pulumi", "test_changes", "test_vpn_choices")
 """The modules with stacks of their own. Modules of other folders go with them."""
 LANES: Final = (LOOKED_AT, BROKEN, OWN)
 ALONE: Final = "test_docker_engine"
