@@ -79,7 +79,8 @@ class Attachment:
 class OwnNetworks:
     """The service is on these networks: `OwnNetworks(APPS, EGRESS)`.
 
-    Raises PlatformError for none, and for one twice.
+    Raises PlatformError for none, for one twice, and for one that it only connects on without a fixed address on
+    another: it would listen on all of them.
     """
 
     attachments: tuple[Attachment, ...]
@@ -95,6 +96,12 @@ class OwnNetworks:
         names = [one.network.name for one in given]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise PlatformError(f"OwnNetworks names {', '.join(twice)} twice: take one out")
+        silent = [one.network.name for one in given if not one.answers and not one.network.apart]
+        if silent and not any(one.host for one in given):
+            raise PlatformError(
+                f"OwnNetworks has {', '.join(silent)} to open connections alone, and nowhere a fixed address that "
+                "the service listens at: give it one, such as APPS.at(250), or leave out connects()"
+            )
 
     @property
     def names(self) -> str:

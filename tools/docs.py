@@ -1,5 +1,5 @@
 """Writes docs/policies.md from the rules' metadata, docs/settings.md from the settings' types, and
-policies/matrix.yaml from what the program declares.
+policies/matrix.yaml and tests/platform.yaml from what the program declares.
 
 With --check nothing is written, and what is not current is named. What does not belong here: explanations. They stand
 where the thing explained is, in the families' docstrings, the rules and the fields.
@@ -32,6 +32,7 @@ from policies.rules.rule import DEVELOPMENT, EXEMPT, REVIEWS, Resource, Rule
 from scripts import declared
 from scripts.console import UserError, finish, say
 from scripts.paths import ROOT
+from tools import snapshot
 
 WRITTEN: Final = "<!-- Written by `make docs`; what is changed here by hand is lost. -->"
 
@@ -313,7 +314,11 @@ def _attached(container: Resource) -> Iterator[tuple[str, str]]:
 PAGES: Final[Mapping[str, Callable[[], str]]] = {"docs/policies.md": policies, "docs/settings.md": settings_page}
 """What is read by people, in Markdown."""
 
-FILES: Final[Mapping[str, Callable[[], str]]] = {**PAGES, "policies/matrix.yaml": matrix}
+FILES: Final[Mapping[str, Callable[[], str]]] = {
+    **PAGES,
+    "policies/matrix.yaml": matrix,
+    "tests/platform.yaml": snapshot.platform,
+}
 """All that is written."""
 
 

@@ -15,36 +15,19 @@ import yaml
 
 from components import edge
 from components.arguments import EdgeSignIn, OwnSignIn, SharesNetworkOf, Web
-from components.arr import ARRS
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, TUNNEL, OwnNetworks
 from components.service import Service
 from components.settings.schema import Edge
+from tests import offers
 from tests.components.stacks import CHOICES, EMBEDDED, GOOD, Choice, build, built, declare
 from tests.services import changed
 
-SIGN_IN = {
-    "jellyfin": False,
-    **{app.name: True for app in ARRS},
-    "qbittorrent": False,
-    "grafana": False,
-}
+SIGN_IN = {name: one["sign-in"] == "the edge's" for name, one in offers.PAGES.items()}
 """Each app with a web page, and whether the edge asks for a name and a password, because the app does not."""
 
-BACKENDS = {
-    "jellyfin": "http://jellyfin:8096",
-    **{app.name: f"http://{app.name}:{app.port}" for app in ARRS},
-    "qbittorrent": "http://vpn:8080",  # it has no network but the VPN container's
-    "grafana": "http://grafana:3000",
-}
-
 GOOD_NETWORK = OwnNetworks(APPS)
-
-RULES = {name: f"Host(`{name}.localhost`)" for name in SIGN_IN} | {
-    "jellyfin": "Host(`jellyfin.localhost`) && !PathRegexp(`(?i)^(/emby|/mediabrowser)?(/metrics|/health)`)",
-    "grafana": "Host(`grafana.localhost`) && !PathRegexp(`(?i)^(/metrics)`)",
-}
 
 
 def routes(
@@ -90,7 +73,7 @@ class TestRoutes:
         assert made["http"]["routers"].keys() == {"newcomer"}
 
     @pytest.mark.parametrize(
-        "network", [OwnNetworks(DATA, EGRESS), OwnNetworks(DATA, APPS.connects())], ids=lambda one: one.names
+        "network", [OwnNetworks(DATA, EGRESS), OwnNetworks(DATA.at(250), APPS.connects())], ids=lambda one: one.names
     )
     def test_a_service_out_of_reach_is_refused(self, network: OwnNetworks) -> None:
         with pytest.raises(
@@ -225,11 +208,15 @@ class TestOfAStack:
 
     def test_every_page_is_served_from_where_it_is(self, choice: str) -> None:
         backends = self.files(choice)[0]["http"]["services"]
-        assert backends == {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in BACKENDS.items()}
+        assert backends == {
+            name: {"loadBalancer": {"servers": [{"url": one["leads-to"]}]}} for name, one in offers.PAGES.items()
+        }
 
     def test_rules(self) -> None:
         routers = self.files("dev")[0]["http"]["routers"]
-        assert {name: router["rule"] for name, router in routers.items()} == RULES
+        assert {name: router["rule"] for name, router in routers.items()} == {
+            name: one["rule"] for name, one in offers.PAGES.items()
+        }
 
     def test_only_middlewares_that_exist_are_named(self, choice: str) -> None:
         dynamic = self.files(choice)[0]["http"]

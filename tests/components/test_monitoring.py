@@ -6,42 +6,23 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from components import monitoring
 from components.arguments import Metrics, Probe, ServiceArgs, SharesNetworkOf
-from components.arr import ARRS
 from components.dockerhost import DockerHost
 from components.errors import PlatformError
 from components.networks import APPS, DATA, EGRESS, MONITORING, Network, OwnNetworks
 from components.service import Service
+from policies import config
 from tests.components.stacks import CHOICES, GOOD, ROOT, built, declare
+from tests.offers import PROBED, SCRAPED
 from tests.services import changed
 
-SCRAPED = {
-    "prometheus": "prometheus:9090",
-    "jellyfin": "jellyfin:8096",
-    "node-exporter": "node-exporter:9100",
-    "cadvisor": "cadvisor:8080",
-    "blackbox-exporter": "blackbox-exporter:9115",
-    "alertmanager": "alertmanager:9093",
-    "grafana": "grafana:3000",
-    "traefik": "traefik:8082",
-}
-PROBED = {
-    **{app.name: f"http://{app.name}:{app.port}/ping" for app in ARRS},
-    "qbittorrent": "http://vpn:8080/",
-}
-UNWATCHED = {
-    "vpn": "its health check is the tunnel, and qbittorrent is probed through it",
-    "vpn-peer": "exists in dev only",
-    "firewall": "listens nowhere; its health check looks at its rules",
-    "cadvisor-socket-proxy": "without it cAdvisor names no container",
-    "guard": "cAdvisor tells of its health",
-    "guard-socket-proxy": "without it the guard is unhealthy",
-}
+UNWATCHED: Any = config.read().settings["every-service-is-scraped"]["unscraped"]
 """Services that nothing scrapes and nothing probes, and why."""
 
 

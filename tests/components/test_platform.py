@@ -20,37 +20,14 @@ import pytest
 from components import host, images, networks, platform
 from components.arr import ARRS
 from components.settings.load import SettingsError
+from tests import offers
 from tests.components.recorder import UNKNOWN, Recorder, configuration, run
 from tests.components.stacks import CHOICES, EMBEDDED, ROOT, SOCKET_GID, Choice, build, built, every
 
-APPS: Final = {
-    "traefik",
-    "jellyfin",
-    *(app.name for app in ARRS),
-    "vpn",
-    "qbittorrent",
-    "prometheus",
-    "alertmanager",
-    "grafana",
-    "node-exporter",
-    "blackbox-exporter",
-    "cadvisor",
-    "cadvisor-socket-proxy",
-    "firewall",
-    "guard",
-    "guard-socket-proxy",
-}
+APPS: Final = offers.SERVICES.keys() - {"vpn-peer"}
 """The services of every stack."""
 
-KEPT: Final = {
-    "volume-data",
-    "volume-jellyfin-config",
-    *(f"volume-{app.name}-config" for app in ARRS),
-    "volume-qbittorrent-config",
-    "volume-prometheus-data",
-    "volume-alertmanager-data",
-    "volume-grafana-data",
-}
+KEPT: Final = {f"volume-{name}" for name in offers.KEPT}
 """What only a person may delete."""
 
 
@@ -84,7 +61,7 @@ class TestEveryChoice:
         assert exports["admin-user"].value == "admin"
         urls = exports["urls"].value
         assert isinstance(urls, dict)
-        assert urls.keys() == {"jellyfin", *(app.name for app in ARRS), "qbittorrent", "grafana"}
+        assert urls.keys() == offers.PAGES.keys()
         assert all(str(url).startswith(f"https://{name}.") for name, url in urls.items())
 
     @pytest.mark.parametrize("choice", CHOICES)

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from components.arr import ARRS
+from tests import offers
 from tests.integration.edge import ask
 from tests.integration.stacks import Stack, not_healthy, succeeded, wait_for
 from tests.integration.test_storage import sh
@@ -109,13 +109,7 @@ def destroyed(stack: Stack) -> Destroyed:
 
 def test_destroy_leaves_nothing_but_the_data(destroyed: Destroyed) -> None:
     name = destroyed.stack.physical
-    assert destroyed.left == sorted(
-        f"volume {name(volume)}"
-        for volume in (
-            "data", "jellyfin-config", *(f"{app.name}-config" for app in ARRS), "qbittorrent-config",
-            "prometheus-data", "alertmanager-data", "grafana-data",
-        )
-    )  # fmt: skip
+    assert destroyed.left == sorted(f"volume {name(volume)}" for volume in offers.KEPT)
     assert name("data") in destroyed.output, "destroy says where the data is"
 
 

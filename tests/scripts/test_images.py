@@ -120,7 +120,7 @@ def lock_file(folder: Path) -> Path:
             "note": "no media",
         },
         "traefik": {"ref": "localhost:5790/t:3@sha256:1", "kind": "real", "version": "v3", "note": "from its module"},
-        "postgres": {
+        "other": {
             "ref": "localhost:5790/p:17@sha256:2",
             "kind": "stand-in",
             "version": "17",
