@@ -124,8 +124,10 @@ def custom(key: str) -> str:
             "nexus:docker.host: must be unix:///path/of/the.sock or ssh://user@host, with",
         ),
         (
-            "config:\n  nexus:vpn: {type: wireguard, provider: nordvpn, countries: [" + RANDOM + "]}\n",
-            "nexus:vpn.countries: looks like a secret",
+            GOOD
+            + "  nexus:monitoring: {receiver: {type: email, to: a@example.org, sender: b@example.org, smarthost: "
+            "'mail.example.org:587', username: " + RANDOM + "}}\n",
+            "nexus:monitoring.receiver.username: looks like a secret",
         ),
         (
             GOOD + "  nexus:images: {lock: /srv/ghp_" + "a8Kd03mfP2xTz7QwLr5VbN1cYh6UjE9sG4oI}\n",
