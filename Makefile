@@ -35,7 +35,7 @@ test-fast: ## lint, types and fast tests: no Docker, no engine
 lint: ## lint, types, and no secret in any file
 	@scripts/test --lint $(ARGS)
 
-docs: ## write docs/policies.md, docs/settings.md and policies/matrix.yaml anew from the code
+docs: ## write docs/policies.md, docs/settings.md, policies/matrix.yaml and tests/platform.yaml anew
 	@scripts/run docs $(ARGS)
 
 bench: ## measure preview, up, destroy and idle memory
