@@ -33,7 +33,8 @@ PROCESSES: Final = 4096
 """RLIMIT_NPROC of each service. The provider has no pids limit, and the kernel counts this one for each user of
 the host, so it is a bound on a runaway and not a share (docs/adr/0006)."""
 
-IMAGE_TIMEOUT: Final = "30m"
+IMAGE_TIMEOUT: Final = "2h"
+"""For one image. They are pulled at once, and share a line that may take an hour and more for all of them."""
 
 
 class ImageStore(pulumi.ComponentResource):

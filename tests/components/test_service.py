@@ -708,7 +708,7 @@ class TestService:
         stack = declare(lambda host: [Service(name, GOOD, host) for name in ("sonarr", "radarr")])
         (image,) = stack.of("RemoteImage").values()
         assert image.inputs["keepLocally"] is True
-        assert image.create_timeout == "30m"
+        assert image.create_timeout == "2h"
         assert re.fullmatch(r"docker\.io/library/busybox:[\d.]+@sha256:[0-9a-f]{64}", image.text("name"))
 
     def test_what_must_be_there_first_is_waited_for(self) -> None:
