@@ -133,8 +133,9 @@ class HealthCheck:
 
     @property
     def wait_timeout(self) -> int:
-        """Seconds until a container that will never be healthy is given up: not less than Docker itself needs."""
-        return self.start_period + (self.retries + 1) * (self.interval + self.timeout) + 30
+        """Seconds until a container that will never be healthy is given up: not less than Docker itself needs, and
+        more than a small host that starts all of them at once."""
+        return self.start_period + (self.retries + 1) * (self.interval + self.timeout) + 90
 
 
 @dataclass(frozen=True, kw_only=True)
