@@ -102,9 +102,8 @@ class TestTable:
         text = Path(networks.__file__).read_text(encoding="utf-8")
         for row in networks.TABLE:
             text = re.sub(rf"(?i)\b{row.name.replace('-', '[-_]')}\b", "", text)
-        assert (
-            sorted(name for name in members() | {"qbittorrent", "gluetun"} if re.search(rf"(?i){name}", text)) == []
-        )
+        found = sorted(name for name in members() | {"qbittorrent", "gluetun"} if re.search(rf"(?i){name}", text))
+        assert found == [], "components/networks.py names a service; write what a network is for, not for whom"
 
     def test_the_networks_of_the_design_are_there(self) -> None:
         assert {"edge", "apps", "egress", "tunnel", "data", "monitoring"} <= {row.name for row in networks.TABLE}

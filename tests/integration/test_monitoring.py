@@ -14,7 +14,7 @@ import pytest
 import yaml
 from docker.models.containers import Container
 
-from components.arr import ARRS
+from tests import offers
 from tests.integration.edge import ask
 from tests.integration.probes import container_removed, fetch
 from tests.integration.stacks import ROOT, Stack, wait_for
@@ -71,7 +71,7 @@ def test_every_app_answers_its_probe(stack: Stack) -> None:
         data = prometheus(stack, "query?" + urlencode({"query": "probe_success"}))[0]
         assert isinstance(data, dict)
         found = {item["metric"]["service"]: item["value"][1] for item in data["result"]}
-        return found == dict.fromkeys((*(app.name for app in ARRS), "qbittorrent"), "1")
+        return found == dict.fromkeys(offers.PROBED, "1")
 
     wait_for(answers, 60, "a successful probe of every app")
 

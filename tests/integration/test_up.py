@@ -9,8 +9,8 @@ from typing import Final
 import docker
 import pytest
 
-from components.arr import ARRS
 from scripts.paths import find
+from tests import offers
 from tests.integration.conftest import git_status
 from tests.integration.stacks import Stack, not_healthy, service_of, succeeded
 from tests.matrix import TABLE
@@ -97,10 +97,7 @@ def test_outputs_say_where_things_are(stack: Stack) -> None:
     assert outputs["admin-user"] == "admin"
     assert outputs["admin-password"] == "[secret]"
     assert stack.physical("data") in outputs["data"]
-    assert outputs["urls"] == {
-        app: f"https://{app}.{stack.domain}:{stack.https_port}"
-        for app in ("jellyfin", *(app.name for app in ARRS), "qbittorrent", "grafana")
-    }
+    assert outputs["urls"] == {app: f"https://{app}.{stack.domain}:{stack.https_port}" for app in offers.PAGES}
     assert len(stack.output("admin-password")) == 24
 
 
