@@ -184,34 +184,35 @@ def _socket_gid(settings: Settings, engine: host.Engine) -> int:
 @functools.cache
 def built(name: str, *, stack: str = "test", preview: bool = False) -> Recorder:
     """The stack of `CHOICES` by name. Shared between the tests of all workers: what it recorded is only read."""
-    if (folder := os.environ.get(SHARED)) is None:
+    if SHARED not in os.environ:
         return build(CHOICES[name], stack=stack, preview=preview)
-    kept = Path(folder) / f"{name}-{stack}-{preview}"
-    assert _kept(kept, lambda: build(CHOICES[name], stack=stack, preview=preview))
-    made = pickle.loads(kept.read_bytes())  # this run's own file, in a directory of mode 0700
+    file = _kept(name, stack=stack, preview=preview)
+    assert file is not None
+    made = pickle.loads(file.read_bytes())  # this run's own file, in a directory of mode 0700
     assert isinstance(made, Recorder)
     return made
 
 
-def _kept(file: Path, make: Callable[[], Recorder], *, wait: bool = True) -> bool:
-    """Whether the stack is in `file`, by this worker or another. Without `wait` not where one is about to make it."""
+def _kept(name: str, *, stack: str = "test", preview: bool = False, wait: bool = True) -> Path | None:
+    """The file with that stack, made by this worker or another. Without `wait` None where one is about to make it."""
+    file = Path(os.environ[SHARED]) / f"{name}-{stack}-{preview}"
     with file.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return None
         if not file.exists():
-            file.write_bytes(pickle.dumps(make()))
-    return True
+            file.write_bytes(pickle.dumps(build(CHOICES[name], stack=stack, preview=preview)))
+    return file
 
 
 @functools.cache
 def every() -> Mapping[str, Recorder]:
     """All the stacks of `CHOICES`."""
-    if (folder := os.environ.get(SHARED)) is not None:
+    if SHARED in os.environ:
         # First those that no other worker is about to make: else all workers make them one after the other.
-        for name, choice in CHOICES.items():
-            _kept(Path(folder) / f"{name}-test-False", functools.partial(build, choice), wait=False)
+        for name in CHOICES:
+            _kept(name, wait=False)
     return {name: built(name) for name in CHOICES}
 
 

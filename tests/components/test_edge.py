@@ -195,49 +195,45 @@ class TestOfAStack:
         """Each stack of these tests."""
         return str(request.param)
 
-    def files(self, choice: str) -> tuple[dict[str, dict[str, dict[str, dict[str, object]]]], dict[str, object]]:
-        """Traefik's dynamic and static configuration."""
-        return traefik_files(choice)
-
     def test_every_page_is_served_and_signed_in(self, choice: str) -> None:
-        routers = self.files(choice)[0]["http"]["routers"]
+        routers = traefik_files(choice)[0]["http"]["routers"]
         assert {name: router["middlewares"] for name, router in routers.items()} == {
             name: ["headers", "sign-in"] if asks else ["headers"] for name, asks in SIGN_IN.items()
         }
         assert all(router["entryPoints"] == ["websecure"] for router in routers.values())
 
     def test_every_page_is_served_from_where_it_is(self, choice: str) -> None:
-        backends = self.files(choice)[0]["http"]["services"]
+        backends = traefik_files(choice)[0]["http"]["services"]
         assert backends == {
             name: {"loadBalancer": {"servers": [{"url": one["leads-to"]}]}} for name, one in offers.PAGES.items()
         }
 
     def test_rules(self) -> None:
-        routers = self.files("dev")[0]["http"]["routers"]
+        routers = traefik_files("dev")[0]["http"]["routers"]
         assert {name: router["rule"] for name, router in routers.items()} == {
             name: one["rule"] for name, one in offers.PAGES.items()
         }
 
     def test_only_middlewares_that_exist_are_named(self, choice: str) -> None:
-        dynamic = self.files(choice)[0]["http"]
+        dynamic = traefik_files(choice)[0]["http"]
         assert set(dynamic["middlewares"]) == {"headers", "sign-in"}
 
     def test_sign_in_is_by_the_generated_password_and_goes_no_further(self, choice: str) -> None:
-        basic = self.files(choice)[0]["http"]["middlewares"]["sign-in"]["basicAuth"]
+        basic = traefik_files(choice)[0]["http"]["middlewares"]["sign-in"]["basicAuth"]
         assert basic == {"usersFile": "/run/secrets/users", "realm": "NEXUS", "removeHeader": True}
         users = built(choice).seed("traefik").files["/run/secrets/users"]
         assert users.startswith("admin:$2a$10$")
         assert "\n" not in users
 
     def test_old_tls_is_refused(self, choice: str) -> None:
-        tls = self.files(choice)[0]["tls"]
+        tls = traefik_files(choice)[0]["tls"]
         assert tls["options"]["default"]["minVersion"] in {"VersionTLS12", "VersionTLS13"}
 
     def test_http_only_redirects_to_the_published_port(self, choice: str) -> None:
         (https,) = (
             port["external"] for port in built(choice).service("traefik").tables("ports") if port["internal"] == 8443
         )
-        entry_points = self.files(choice)[1]["entryPoints"]
+        entry_points = traefik_files(choice)[1]["entryPoints"]
         assert isinstance(entry_points, dict)
         assert entry_points["web"] == {
             "address": ":8080",
@@ -246,7 +242,7 @@ class TestOfAStack:
         assert entry_points.keys() == {"web", "websecure", "status"}
 
     def test_a_long_request_and_a_long_answer_are_let_finish(self, choice: str) -> None:
-        entry_points = self.files(choice)[1]["entryPoints"]
+        entry_points = traefik_files(choice)[1]["entryPoints"]
         assert isinstance(entry_points, dict)
         # Traefik's own are 60 s for a request, none for an answer, 180 s for an idle connection.
         assert entry_points["websecure"]["transport"] == {
@@ -254,10 +250,13 @@ class TestOfAStack:
         }
 
     def test_the_access_log_has_no_path(self, choice: str) -> None:
-        assert self.files(choice)[1]["accessLog"] == {"format": "json", "fields": {"names": {"RequestPath": "drop"}}}
+        assert traefik_files(choice)[1]["accessLog"] == {
+            "format": "json",
+            "fields": {"names": {"RequestPath": "drop"}},
+        }
 
     def test_reads_one_file_and_asks_nobody(self, choice: str) -> None:
-        static = self.files(choice)[1]
+        static = traefik_files(choice)[1]
         assert static["providers"] == {"file": {"filename": "/run/config/routes.yml", "watch": False}}
         assert static["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
         assert "api" not in static, "neither dashboard nor API"
@@ -281,10 +280,10 @@ class TestOfAStack:
             "healthcheck",
             "--configfile=/run/config/traefik.yml",
         ]
-        assert self.files(choice)[1]["ping"] == {"entryPoint": "status"}
+        assert traefik_files(choice)[1]["ping"] == {"entryPoint": "status"}
 
     def test_status_is_not_published(self, choice: str) -> None:
-        static = self.files(choice)[1]
+        static = traefik_files(choice)[1]
         entry_points = static["entryPoints"]
         assert isinstance(entry_points, dict)
         published = {f":{port['internal']}" for port in built(choice).service("traefik").tables("ports")}

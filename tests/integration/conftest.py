@@ -24,7 +24,7 @@ import yaml
 from tests.integration import probes
 from tests.integration.edge import SlowUpload
 from tests.integration.lanes import ALONE, BROKEN, LANES
-from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, succeeded
+from tests.integration.stacks import DOCKER_HOST, FIRST_UP_LIMIT, ROOT, Stack, free_port, new_stack, succeeded
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,21 +112,21 @@ def git_status() -> str:
     return done.stdout
 
 
+@contextmanager
+def _healthy(made: Stack) -> Iterator[Stack]:
+    """The stack, up and healthy."""
+    with own(made):
+        succeeded(made.run("up", "--stack-file", str(made.file), limit=FIRST_UP_LIMIT))
+        yield made
+
+
 @pytest.fixture(scope="session")
 def first(
     client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """The stack `test-dev`: up and healthy."""
-    made = Stack(
-        name="test-dev",
-        directory=tmp_path_factory.mktemp("nexus"),
-        client=client,
-        http_port=free_port(42080),
-        https_port=free_port(42443),
-        pool="172.31.224.0/20",
-    )
-    with own(made):
-        succeeded(made.run("up", "--stack-file", str(made.file), limit=FIRST_UP_LIMIT))
+    folder = tmp_path_factory.mktemp("nexus")
+    with _healthy(new_stack(client, folder, "test-dev", ports=42000, pool="172.31.224.0/20")) as made:
         yield made
 
 
@@ -135,16 +135,8 @@ def third(
     client: docker.DockerClient, alone: None, checkout_before: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """The stack `test3-dev`: up and healthy."""
-    made = Stack(
-        name="test3-dev",
-        directory=tmp_path_factory.mktemp("nexus"),
-        client=client,
-        http_port=free_port(47080),
-        https_port=free_port(47443),
-        pool="172.31.128.0/20",
-    )
-    with own(made):
-        succeeded(made.run("up", "--stack-file", str(made.file), limit=FIRST_UP_LIMIT))
+    folder = tmp_path_factory.mktemp("nexus")
+    with _healthy(new_stack(client, folder, "test3-dev", ports=47000, pool="172.31.128.0/20")) as made:
         yield made
 
 

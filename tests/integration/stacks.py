@@ -257,6 +257,16 @@ class Stack:
         assert len(found) == 1, f"stack {self.name} has {len(found)} containers of service {service}"
         return found[0]
 
+    def remade(self, command: Command, service: str, before: str) -> str:
+        """Waits while `command` runs for a container of the service that is not `before`; its id."""
+
+        def other() -> str | None:
+            assert command.running, f"it ended too early:\n{command.output[-3000:]}"
+            named = self.client.containers.list(filters={"name": self.physical(service) + "$"})
+            return next((str(item.id) for item in named if item.id != before), None)
+
+        return wait_for(other, 120, f"the new container of {service}")
+
     def physical(self, name: str) -> str:
         """The name on the Docker host."""
         return f"{PROJECT}-{self.name}-{name}"
@@ -289,6 +299,18 @@ class Stack:
         for volume in self.volumes():
             with suppress(docker.errors.NotFound):
                 volume.remove(force=True)
+
+
+def new_stack(client: docker.DockerClient, directory: Path, name: str, *, ports: int, pool: str) -> Stack:
+    """A stack of the tests on the first free ports from `ports` + 80 and `ports` + 443 on; nothing of it is made."""
+    return Stack(
+        name=name,
+        directory=directory,
+        client=client,
+        http_port=free_port(ports + 80),
+        https_port=free_port(ports + 443),
+        pool=pool,
+    )
 
 
 def free_port(first: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.edge import ask
 from tests.integration.stacks import ROOT, Stack, not_healthy, wait_for
-from tests.integration.test_storage import sh
+from tests.integration.test_rider import namespace
 from tests.integration.test_up import assert_whole
 
 pytestmark = pytest.mark.integration
@@ -56,13 +56,7 @@ def test_a_killed_docker_engine_is_healed(stack: Stack, other: Stack) -> None:
     before = str(other.container("jellyfin").id)
     other.write({"nexus:jellyfin": {"transcode-mb": 67}})
     command = other.start("up", "--stack-file", str(other.file))
-
-    def new_one() -> bool:
-        assert command.running, f"it ended too early:\n{command.output[-3000:]}"
-        named = other.client.containers.list(filters={"name": other.physical("jellyfin") + "$"})
-        return any(item.id != before for item in named)
-
-    wait_for(new_one, 120, "the new Jellyfin container")
+    other.remade(command, "jellyfin", before)
     os.kill(pid, signal.SIGKILL)
     assert command.wait(STOP_LIMIT) == 1
     assert "what was made stays; `make up` goes on from here" in command.output
@@ -113,6 +107,5 @@ def test_the_downloader_comes_back_by_itself_after_the_docker_engine(
 
     wait_for(well, STOP_LIMIT, f"all containers to be healthy by themselves; they were {said}")
     rider, vpn = stack.container("qbittorrent"), stack.container("vpn")
-    namespaces = [sh(item, "readlink /proc/self/ns/net") for item in (rider, vpn)]
-    assert namespaces[0] == namespaces[1]
+    assert namespace(rider) == namespace(vpn)
     assert ask(stack, "qbittorrent").status == 200

@@ -29,7 +29,7 @@ from tests.integration.stacks import (
     UP_LIMIT,
     Command,
     Stack,
-    free_port,
+    new_stack,
     not_healthy,
     succeeded,
 )
@@ -78,14 +78,7 @@ def plain(
 ) -> Iterator[Plain]:
     """The stack `plain-dev` with its settings made, and nothing of it up."""
     directory = tmp_path_factory.mktemp("plain")
-    stack = Stack(
-        name="plain-dev",
-        directory=directory,
-        client=client,
-        http_port=free_port(46080),
-        https_port=free_port(46443),
-        pool="172.31.160.0/20",
-    )
+    stack = new_stack(client, directory, "plain-dev", ports=46000, pool="172.31.160.0/20")
     with own(stack):
         # Before anything plain begins: the images, which a person has from registries, and where they come from.
         succeeded(stack.run("images", "--stack-file", str(stack.file), limit=FIRST_UP_LIMIT))

@@ -13,6 +13,7 @@ import pytest
 from tests import offers
 from tests.integration.edge import ask
 from tests.integration.stacks import Stack, not_healthy, succeeded, wait_for
+from tests.integration.test_rider import namespace
 from tests.integration.test_storage import sh
 from tests.integration.test_up import SERVICES, assert_whole, fingerprint
 
@@ -35,13 +36,7 @@ def test_a_killed_engine_is_healed(stack: Stack) -> None:
     before = str(stack.container("jellyfin").id)
     stack.write({"nexus:jellyfin": {"transcode-mb": 66}})
     command = stack.start("up", "--stack-file", str(stack.file))
-
-    def new_one() -> str | None:
-        assert command.running, f"it ended too early:\n{command.output[-3000:]}"
-        named = stack.client.containers.list(filters={"name": stack.physical("jellyfin") + "$"})
-        return next((str(item.id) for item in named if item.id != before), None)
-
-    orphan = wait_for(new_one, 120, "the new Jellyfin container")
+    orphan = stack.remade(command, "jellyfin", before)
     engines = command.descendants("pulumi")
     assert len(engines) == 1
     os.kill(engines[0], signal.SIGKILL)
@@ -74,8 +69,7 @@ def test_containers_that_were_killed_or_stopped_are_healed(stack: Stack) -> None
     # The rider's namespace went with the VPN container: it has to have been started anew as well.
     assert {name for name in before if before[name] != after[name]} == {"vpn", "sonarr", "qbittorrent"}
     rider, vpn = stack.container("qbittorrent"), stack.container("vpn")
-    namespaces = [sh(item, "readlink /proc/self/ns/net") for item in (rider, vpn)]
-    assert namespaces[0] == namespaces[1]
+    assert namespace(rider) == namespace(vpn)
     assert ask(stack, "qbittorrent").status == 200
     succeeded(stack.pulumi("preview", "--refresh", "--expect-no-changes"))
 

@@ -13,16 +13,14 @@ from scripts.paths import find
 from tests import offers
 from tests.integration.conftest import git_status
 from tests.integration.stacks import Stack, not_healthy, service_of, succeeded
-from tests.matrix import TABLE
 
 pytestmark = pytest.mark.integration
 
 CHANGES: Final = re.compile(r"\b\d+ (created|updated|replaced|deleted|to create|to update|to replace|to delete)\b")
 """The engine's summary of an operation that is, or would be, more than nothing."""
 
-SERVICES: Final = {name for row in TABLE for name in row.members} | {"qbittorrent", "firewall"}
-"""What runs: the services of the network table, and those on no network of their own: one has another's, one the
-host's."""
+SERVICES: Final = offers.SERVICES.keys()
+"""What runs."""
 
 
 def fingerprint(stack: Stack) -> dict[str, tuple[str, str]]:

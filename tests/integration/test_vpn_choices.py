@@ -43,6 +43,7 @@ from tests.integration.stacks import (
     ROOT,
     Stack,
     free_port,
+    new_stack,
     not_healthy,
     succeeded,
     wait_for,
@@ -258,14 +259,8 @@ def filled(template: str, far: Far, media: Path, domain: str, ports: tuple[int, 
 @pytest.fixture(scope="module")
 def living(client: docker.DockerClient, alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack, whose shapes follow each other, and nothing of it up."""
-    made = Stack(
-        name="prod-dev",
-        directory=tmp_path_factory.mktemp("nexus"),
-        client=client,
-        http_port=free_port(45080),
-        https_port=free_port(45443),
-        pool="172.31.176.0/20",
-    )
+    folder = tmp_path_factory.mktemp("nexus")
+    made = new_stack(client, folder, "prod-dev", ports=45000, pool="172.31.176.0/20")
     with own(made):
         yield made
 
@@ -312,9 +307,10 @@ def shape(
     far = kind(folder)
     domain = f"{template}.media.example.org"
     authority, chain, key = make(folder, f"*.{domain}")
-    made = replace(living, http_port=free_port(living.http_port), https_port=free_port(living.https_port))
-    more = filled(template, far, media, domain, (made.http_port, made.https_port))
-    stack = replace(made, more={"nexus:networks": {"pool": made.pool}, **more, "nexus:docker": {"host": DOCKER_HOST}})
+    ports = free_port(living.http_port), free_port(living.https_port)
+    more = filled(template, far, media, domain, ports)
+    more = {"nexus:networks": {"pool": living.pool}, **more, "nexus:docker": {"host": DOCKER_HOST}}
+    stack = replace(living, http_port=ports[0], https_port=ports[1], more=more)
     given = {
         "tls-certificate": chain.read_text(encoding="utf-8"),
         "tls-key": key.read_text(encoding="utf-8"),
